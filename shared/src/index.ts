@@ -13,3 +13,4 @@ export * from "./protocol/round.ts";
 export * from "./protocol/sampler.ts";
 export * from "./protocol/seat.ts";
 export * from "./protocol/views.ts";
+export * from "./tokenizer/answer.ts";
