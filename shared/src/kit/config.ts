@@ -1,41 +1,35 @@
-import { inspect } from "node:util";
-import { z } from "zod";
-import { ApusError } from "./errors.ts";
+import { inspect } from 'node:util'
+import { z } from 'zod'
+import { ApusError } from './errors.ts'
 
 /** A value that never prints: text, JSON and inspection all give `[redacted]`. */
 export class Secret<T> {
-	readonly #value: T;
+  readonly #value: T
 
-	constructor(value: T) {
-		this.#value = value;
-	}
+  constructor(value: T) {
+    this.#value = value
+  }
 
-	reveal(): T {
-		return this.#value;
-	}
+  reveal(): T {
+    return this.#value
+  }
 
-	toString(): string {
-		return "[redacted]";
-	}
+  toString(): string {
+    return '[redacted]'
+  }
 
-	toJSON(): string {
-		return "[redacted]";
-	}
+  toJSON(): string {
+    return '[redacted]'
+  }
 
-	[inspect.custom](): string {
-		return "[redacted]";
-	}
+  [inspect.custom](): string {
+    return '[redacted]'
+  }
 }
 
 /** Checks settings against a schema and names every fault at once (code `config-invalid`). */
-export function readConfig<T extends z.ZodType>(
-	schema: T,
-	values: unknown,
-): z.output<T> {
-	const result = schema.safeParse(values);
-	if (result.success) return result.data;
-	throw new ApusError(
-		"config-invalid",
-		`The settings are not usable:\n${z.prettifyError(result.error)}`,
-	);
+export function readConfig<T extends z.ZodType>(schema: T, values: unknown): z.output<T> {
+  const result = schema.safeParse(values)
+  if (result.success) return result.data
+  throw new ApusError('config-invalid', `The settings are not usable:\n${z.prettifyError(result.error)}`)
 }

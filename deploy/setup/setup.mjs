@@ -1,0 +1,77 @@
+// Prepares a fresh clone, in plain JavaScript so that Node 20 can run it before anything is installed.
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Progress } from './progress.mjs'
+
+const ROOT = join(import.meta.dirname, '..', '..')
+const CACHE = join(ROOT, '.cache')
+const STAMP = join(ROOT, 'node_modules', '.apus-install')
+const MINIMUM_NODE = 20
+
+const purpose = process.argv[process.argv.indexOf('--for') + 1] ?? 'start'
+const progress = new Progress(process.stderr)
+
+try {
+  if (Number(process.versions.node.split('.')[0]) < MINIMUM_NODE) {
+    throw new Error(`Node ${MINIMUM_NODE} or newer is needed; this is ${process.versions.node}.`)
+  }
+  if (process.platform !== 'linux')
+    throw new Error('This set-up knows Linux only; use a Debian machine or container.')
+  await packages()
+  if (purpose !== 'check') {
+    const { ensureRedis } = await import('./redis.mjs')
+    await progress.step('Redis', report => ensureRedis(report))
+    const { ensureAosModule } = await import('./aos-module.mjs.mts')
+    await progress.step('aos module', report => ensureAosModule(join(CACHE, 'aos'), report))
+  }
+  if (purpose === 'test') {
+    const { ensureSoftwareGpus } = await import('./software-gpu.mjs')
+    await progress.step('software GPUs', report => ensureSoftwareGpus(join(CACHE, 'gpu'), report))
+  }
+  progress.end()
+} catch (error) {
+  progress.fail(error instanceof Error ? error.message : String(error))
+  process.exit(1)
+}
+
+/** Installs the locked packages unless exactly this lock is installed already. */
+async function packages() {
+  const lock = createHash('sha256')
+    .update(readFileSync(join(ROOT, 'package-lock.json')))
+    .digest('hex')
+  if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === lock) return
+  await progress.step('npm packages (a few minutes the first time)', async report => {
+    await npmCi(report)
+    if (!existsSync(join(ROOT, 'node_modules', '.bin', 'node'))) {
+      throw new Error(
+        'npm did not install Node 22 (the devDependency `node`); allow its install script and try again.',
+      )
+    }
+    mkdirSync(join(ROOT, 'node_modules'), { recursive: true })
+    writeFileSync(STAMP, lock)
+    return 'installed'
+  })
+}
+
+function npmCi(report) {
+  return new Promise((resolve, reject) => {
+    const child = spawn('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+      cwd: ROOT,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    let output = ''
+    child.stderr.on('data', chunk => {
+      output += chunk
+    })
+    const started = Date.now()
+    const timer = setInterval(() => report(`${Math.round((Date.now() - started) / 1000)} s`), 1000)
+    child.on('error', reject)
+    child.on('close', code => {
+      clearInterval(timer)
+      if (code === 0) resolve()
+      else reject(new Error(`npm ci failed with code ${code}:\n${output.trim().slice(-2000)}`))
+    })
+  })
+}
