@@ -1,31 +1,28 @@
-import AoLoader from "@permaweb/ao-loader";
-import type { AoEnvironment, AoMessage, AoResult } from "./ao-message.ts";
+import AoLoader from '@permaweb/ao-loader'
+import type { AoEnvironment, AoMessage, AoResult } from './ao-message.ts'
 
 /** The memory of one process between two messages: its size and those 64 KiB pages that are not all zero. */
 export interface ProcessSnapshot {
-	readonly bytes: number;
-	readonly pages: ReadonlyArray<readonly [index: number, content: Uint8Array]>;
+  readonly bytes: number
+  readonly pages: ReadonlyArray<readonly [index: number, content: Uint8Array]>
 }
 
 /** Size of a WebAssembly page in bytes. */
-export const PAGE_BYTES = 65_536;
-const MODULE_FORMAT = "wasm64-unknown-emscripten-draft_2024_02_15";
+export const PAGE_BYTES = 65_536
+const MODULE_FORMAT = 'wasm64-unknown-emscripten-draft_2024_02_15'
 /** Not enforced by this module format; the watchdog over the worker is what ends long computations. */
-const COMPUTE_LIMIT = 9e12;
+const COMPUTE_LIMIT = 9e12
 /** Evaluation time that undoing a failed message may have to repeat: about ten times what one memory scan costs. */
-const REPEAT_BUDGET_MS = 40;
+const REPEAT_BUDGET_MS = 40
 /** Message text kept for repeating, so that large messages do not pile up in memory. */
-const REPEAT_BUDGET_BYTES = 1 << 20;
-const ignore = (): void => undefined;
-const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
+const REPEAT_BUDGET_BYTES = 1 << 20
+const ignore = (): void => undefined
+const ZERO_PAGE = Buffer.alloc(PAGE_BYTES)
 
 interface Machine {
-	readonly handle: (
-		message: AoMessage,
-		environment: AoEnvironment,
-	) => Promise<AoResult>;
-	readonly memory: WebAssembly.Memory;
-	readonly grow: (bytes: number) => void;
+  readonly handle: (message: AoMessage, environment: AoEnvironment) => Promise<AoResult>
+  readonly memory: WebAssembly.Memory
+  readonly grow: (bytes: number) => void
 }
 
 /** Thrown text comes from Lua outside every handler; anything else is a trap that leaves the instance unusable. */
@@ -33,98 +30,83 @@ class Trap extends Error {}
 
 /** ao-loader replaces these two when it loads a module and again on every call, and leaves them so when the call throws. */
 async function keepingGlobals<T>(work: () => Promise<T>): Promise<T> {
-	const { random } = Math;
-	const { log } = console;
-	try {
-		return await work();
-	} finally {
-		Math.random = random;
-		console.log = log;
-	}
+  const { random } = Math
+  const { log } = console
+  try {
+    return await work()
+  } finally {
+    Math.random = random
+    console.log = log
+  }
 }
 
 async function createMachine(module: WebAssembly.Module): Promise<Machine> {
-	let instance: WebAssembly.Instance | undefined;
-	let now = 0;
-	let resize: ((bytes: bigint) => unknown) | undefined;
-	const handle = await keepingGlobals(() =>
-		AoLoader(
-			(
-				imports: WebAssembly.Imports,
-				ready: (instance: WebAssembly.Instance) => void,
-			) => {
-				const functions = imports.env as Record<
-					string,
-					WebAssembly.ImportValue
-				>;
-				// Lua seeds its string hashes from the clock; a fixed clock makes repeated evaluation give the same bytes.
-				functions.emscripten_date_now = () => now;
-				resize = functions.emscripten_resize_heap as (bytes: bigint) => unknown;
-				WebAssembly.instantiate(module, imports).then((made) => {
-					instance = made;
-					ready(made);
-				});
-				return {};
-			},
-			{
-				format: MODULE_FORMAT,
-				computeLimit: COMPUTE_LIMIT,
-				memoryLimit: "1-gb",
-				UNSAFE_MEMORY: true,
-				print: ignore,
-				printErr: ignore,
-			},
-		),
-	);
-	const memory = instance?.exports.memory;
-	if (!(memory instanceof WebAssembly.Memory))
-		throw new Error("The module exports no memory.");
-	return {
-		memory,
-		grow: (bytes) => {
-			if (bytes > memory.buffer.byteLength) resize?.(BigInt(bytes));
-		},
-		handle: async (message, environment) => {
-			now = message.Timestamp;
-			try {
-				return resultOf(
-					await keepingGlobals(() => handle(null, message, environment)),
-				);
-			} catch (thrown) {
-				if (typeof thrown === "string") return failure(thrown);
-				throw new Trap("The process trapped.", { cause: thrown });
-			}
-		},
-	};
+  let instance: WebAssembly.Instance | undefined
+  let now = 0
+  let resize: ((bytes: bigint) => unknown) | undefined
+  const handle = await keepingGlobals(() =>
+    AoLoader(
+      (imports: WebAssembly.Imports, ready: (instance: WebAssembly.Instance) => void) => {
+        const functions = imports.env as Record<string, WebAssembly.ImportValue>
+        // Lua seeds its string hashes from the clock; a fixed clock makes repeated evaluation give the same bytes.
+        functions.emscripten_date_now = () => now
+        resize = functions.emscripten_resize_heap as (bytes: bigint) => unknown
+        WebAssembly.instantiate(module, imports).then(made => {
+          instance = made
+          ready(made)
+        })
+        return {}
+      },
+      {
+        format: MODULE_FORMAT,
+        computeLimit: COMPUTE_LIMIT,
+        memoryLimit: '1-gb',
+        UNSAFE_MEMORY: true,
+        print: ignore,
+        printErr: ignore,
+      },
+    ),
+  )
+  const memory = instance?.exports.memory
+  if (!(memory instanceof WebAssembly.Memory)) throw new Error('The module exports no memory.')
+  return {
+    memory,
+    grow: bytes => {
+      if (bytes > memory.buffer.byteLength) resize?.(BigInt(bytes))
+    },
+    handle: async (message, environment) => {
+      now = message.Timestamp
+      try {
+        return resultOf(await keepingGlobals(() => handle(null, message, environment)))
+      } catch (thrown) {
+        if (typeof thrown === 'string') return failure(thrown)
+        throw new Trap('The process trapped.', { cause: thrown })
+      }
+    },
+  }
 }
 
-function resultOf(
-	raw: Awaited<ReturnType<Awaited<ReturnType<typeof AoLoader>>>>,
-): AoResult {
-	if (raw.Error)
-		return failure(
-			typeof raw.Error === "string" ? raw.Error : JSON.stringify(raw.Error),
-		);
-	return {
-		Output: raw.Output ?? "",
-		Messages: listOf(raw.Messages),
-		Spawns: listOf(raw.Spawns),
-		Assignments: listOf(raw.Assignments),
-	} as AoResult;
+function resultOf(raw: Awaited<ReturnType<Awaited<ReturnType<typeof AoLoader>>>>): AoResult {
+  if (raw.Error) return failure(typeof raw.Error === 'string' ? raw.Error : JSON.stringify(raw.Error))
+  return {
+    Output: raw.Output ?? '',
+    Messages: listOf(raw.Messages),
+    Spawns: listOf(raw.Spawns),
+    Assignments: listOf(raw.Assignments),
+  } as AoResult
 }
 
-const listOf = (value: unknown): unknown[] =>
-	Array.isArray(value) ? value : [];
+const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
 
 /** The result of a message that changed nothing. */
 export function failure(error: string): AoResult {
-	return {
-		Output: "",
-		Messages: [],
-		Spawns: [],
-		Assignments: [],
-		Error: error,
-	};
+  return {
+    Output: '',
+    Messages: [],
+    Spawns: [],
+    Assignments: [],
+    Error: error,
+  }
 }
 
 /**
@@ -133,126 +115,108 @@ export function failure(error: string): AoResult {
  * Calls must not overlap.
  */
 export class ResidentProcess {
-	readonly #module: WebAssembly.Module;
-	readonly #environment: AoEnvironment;
-	#machine: Machine;
-	#committed: Map<number, Buffer> | undefined;
-	#committedBytes = 0;
-	#since: AoMessage[] = [];
-	#sinceMs = 0;
-	#sinceBytes = 0;
+  readonly #module: WebAssembly.Module
+  readonly #environment: AoEnvironment
+  #machine: Machine
+  #committed: Map<number, Buffer> | undefined
+  #committedBytes = 0
+  #since: AoMessage[] = []
+  #sinceMs = 0
+  #sinceBytes = 0
 
-	private constructor(
-		module: WebAssembly.Module,
-		environment: AoEnvironment,
-		machine: Machine,
-	) {
-		this.#module = module;
-		this.#environment = environment;
-		this.#machine = machine;
-	}
+  private constructor(module: WebAssembly.Module, environment: AoEnvironment, machine: Machine) {
+    this.#module = module
+    this.#environment = environment
+    this.#machine = machine
+  }
 
-	/** A fresh process, or one that continues from a snapshot. */
-	static async start(
-		module: WebAssembly.Module,
-		environment: AoEnvironment,
-		snapshot?: ProcessSnapshot,
-	): Promise<ResidentProcess> {
-		const started = new ResidentProcess(
-			module,
-			environment,
-			await createMachine(module),
-		);
-		if (snapshot) {
-			started.#committed = new Map(
-				snapshot.pages.map(([index, content]) => [index, Buffer.from(content)]),
-			);
-			started.#committedBytes = snapshot.bytes;
-			started.#restorePages();
-		}
-		return started;
-	}
+  /** A fresh process, or one that continues from a snapshot. */
+  static async start(
+    module: WebAssembly.Module,
+    environment: AoEnvironment,
+    snapshot?: ProcessSnapshot,
+  ): Promise<ResidentProcess> {
+    const started = new ResidentProcess(module, environment, await createMachine(module))
+    if (snapshot) {
+      started.#committed = new Map(snapshot.pages.map(([index, content]) => [index, Buffer.from(content)]))
+      started.#committedBytes = snapshot.bytes
+      started.#restorePages()
+    }
+    return started
+  }
 
-	/** Evaluates a message; its effects last unless the result carries an `Error`. */
-	async evaluate(message: AoMessage): Promise<AoResult> {
-		const began = performance.now();
-		const result = await this.#attempt(message);
-		if (result.Error !== undefined) return result;
-		this.#since.push(message);
-		this.#sinceMs += performance.now() - began;
-		this.#sinceBytes += message.Data.length;
-		const overBudget =
-			this.#sinceMs > REPEAT_BUDGET_MS ||
-			this.#sinceBytes > REPEAT_BUDGET_BYTES;
-		if (overBudget || this.#committed === undefined) this.#commit();
-		return result;
-	}
+  /** Evaluates a message; its effects last unless the result carries an `Error`. */
+  async evaluate(message: AoMessage): Promise<AoResult> {
+    const began = performance.now()
+    const result = await this.#attempt(message)
+    if (result.Error !== undefined) return result
+    this.#since.push(message)
+    this.#sinceMs += performance.now() - began
+    this.#sinceBytes += message.Data.length
+    const overBudget = this.#sinceMs > REPEAT_BUDGET_MS || this.#sinceBytes > REPEAT_BUDGET_BYTES
+    if (overBudget || this.#committed === undefined) this.#commit()
+    return result
+  }
 
-	/** Evaluates a message and undoes it. */
-	async dryRun(message: AoMessage): Promise<AoResult> {
-		if (this.#since.length > 0) this.#commit();
-		const result = await this.#attempt(message);
-		if (result.Error === undefined) await this.#undo();
-		return result;
-	}
+  /** Evaluates a message and undoes it. */
+  async dryRun(message: AoMessage): Promise<AoResult> {
+    if (this.#since.length > 0) this.#commit()
+    const result = await this.#attempt(message)
+    if (result.Error === undefined) await this.#undo()
+    return result
+  }
 
-	/** The memory as it is now; the pages are shared with this process until its next call. */
-	snapshot(): ProcessSnapshot {
-		if (this.#since.length > 0) this.#commit();
-		const pages = [...(this.#committed ?? [])].filter(
-			([, content]) => !content.equals(ZERO_PAGE),
-		);
-		return { bytes: this.#committedBytes, pages };
-	}
+  /** The memory as it is now; the pages are shared with this process until its next call. */
+  snapshot(): ProcessSnapshot {
+    if (this.#since.length > 0) this.#commit()
+    const pages = [...(this.#committed ?? [])].filter(([, content]) => !content.equals(ZERO_PAGE))
+    return { bytes: this.#committedBytes, pages }
+  }
 
-	async #attempt(message: AoMessage): Promise<AoResult> {
-		let result: AoResult;
-		try {
-			result = await this.#machine.handle(message, this.#environment);
-		} catch (error) {
-			if (!(error instanceof Trap)) throw error;
-			this.#machine = await createMachine(this.#module);
-			result = failure(
-				`The process trapped: ${String((error.cause as Error)?.message ?? error.cause)}`,
-			);
-		}
-		if (result.Error !== undefined) await this.#undo();
-		return result;
-	}
+  async #attempt(message: AoMessage): Promise<AoResult> {
+    let result: AoResult
+    try {
+      result = await this.#machine.handle(message, this.#environment)
+    } catch (error) {
+      if (!(error instanceof Trap)) throw error
+      this.#machine = await createMachine(this.#module)
+      result = failure(`The process trapped: ${String((error.cause as Error)?.message ?? error.cause)}`)
+    }
+    if (result.Error !== undefined) await this.#undo()
+    return result
+  }
 
-	async #undo(): Promise<void> {
-		if (this.#committed === undefined)
-			this.#machine = await createMachine(this.#module);
-		else this.#restorePages();
-		for (const message of this.#since)
-			await this.#machine.handle(message, this.#environment);
-		if (this.#since.length > 0) this.#commit();
-	}
+  async #undo(): Promise<void> {
+    if (this.#committed === undefined) this.#machine = await createMachine(this.#module)
+    else this.#restorePages()
+    for (const message of this.#since) await this.#machine.handle(message, this.#environment)
+    if (this.#since.length > 0) this.#commit()
+  }
 
-	#commit(): void {
-		const { buffer } = this.#machine.memory;
-		const committed = this.#committed ?? new Map<number, Buffer>();
-		for (let index = 0; index < buffer.byteLength / PAGE_BYTES; index++) {
-			const page = Buffer.from(buffer, index * PAGE_BYTES, PAGE_BYTES);
-			const before = committed.get(index);
-			if (page.equals(before ?? ZERO_PAGE)) continue;
-			if (before) page.copy(before);
-			else committed.set(index, Buffer.from(page));
-		}
-		this.#committed = committed;
-		this.#committedBytes = buffer.byteLength;
-		this.#since = [];
-		this.#sinceMs = 0;
-		this.#sinceBytes = 0;
-	}
+  #commit(): void {
+    const { buffer } = this.#machine.memory
+    const committed = this.#committed ?? new Map<number, Buffer>()
+    for (let index = 0; index < buffer.byteLength / PAGE_BYTES; index++) {
+      const page = Buffer.from(buffer, index * PAGE_BYTES, PAGE_BYTES)
+      const before = committed.get(index)
+      if (page.equals(before ?? ZERO_PAGE)) continue
+      if (before) page.copy(before)
+      else committed.set(index, Buffer.from(page))
+    }
+    this.#committed = committed
+    this.#committedBytes = buffer.byteLength
+    this.#since = []
+    this.#sinceMs = 0
+    this.#sinceBytes = 0
+  }
 
-	#restorePages(): void {
-		this.#machine.grow(this.#committedBytes);
-		const { buffer } = this.#machine.memory;
-		for (let index = 0; index < buffer.byteLength / PAGE_BYTES; index++) {
-			const page = Buffer.from(buffer, index * PAGE_BYTES, PAGE_BYTES);
-			const wanted = this.#committed?.get(index) ?? ZERO_PAGE;
-			if (!page.equals(wanted)) wanted.copy(page);
-		}
-	}
+  #restorePages(): void {
+    this.#machine.grow(this.#committedBytes)
+    const { buffer } = this.#machine.memory
+    for (let index = 0; index < buffer.byteLength / PAGE_BYTES; index++) {
+      const page = Buffer.from(buffer, index * PAGE_BYTES, PAGE_BYTES)
+      const wanted = this.#committed?.get(index) ?? ZERO_PAGE
+      if (!page.equals(wanted)) wanted.copy(page)
+    }
+  }
 }
