@@ -1,0 +1,226 @@
+import { z } from 'zod'
+import { ApusError } from '../kit/errors.ts'
+import type { DepositAction, NetworkAction, TokenAction } from '../protocol/actions.ts'
+import type { Address, JobId, ModelId, ProcessId } from '../protocol/identity.ts'
+import { type JobView, jobView, type PromptFormat } from '../protocol/job.ts'
+import type { Result } from '../protocol/round.ts'
+import type { SamplerSettings } from '../protocol/sampler.ts'
+import {
+  type MinerView,
+  type ModelView,
+  minerView,
+  modelView,
+  type TotalsView,
+  totalsView,
+} from '../protocol/views.ts'
+
+export interface MessageTag {
+  readonly name: string
+  readonly value: string
+}
+
+export interface EmittedMessage {
+  readonly Target?: string
+  readonly Data?: unknown
+  readonly Tags: readonly { readonly name: string; readonly value: unknown }[]
+}
+
+/** What the client needs of AO; every adapter of `shared/src/ao` satisfies it. */
+export interface AoPort {
+  /** Sends one signed message and waits for its evaluation. */
+  sendAndWait(message: {
+    readonly process: string
+    readonly tags: readonly MessageTag[]
+    readonly data?: string
+  }): Promise<{ readonly id: string; readonly messages: readonly EmittedMessage[] }>
+  /** A value that a process published, or undefined. */
+  state(process: string, path: string): Promise<unknown>
+}
+
+export interface JobRequest {
+  readonly model: ModelId
+  readonly prompt: string
+  readonly maxTokens: number
+  readonly format?: PromptFormat
+  readonly redundancy?: number
+  readonly sampler?: Partial<SamplerSettings>
+  readonly stop?: readonly string[]
+  readonly reference?: string
+  /** Root of the prompt's tokens, when the requester tokenised. */
+  readonly promptTokens?: string
+}
+
+export interface Registration {
+  readonly peer: string
+  /** Ed25519 signature of the node key over the binding statement, base64url. */
+  readonly nodeSignature: string
+  /** Milliseconds since the epoch. */
+  readonly expires: number
+}
+
+type Tags = Readonly<Record<string, string | undefined>>
+
+/** The network and token processes as typed calls of one wallet. Refusals throw ApusError with the contract's code. */
+export class NetworkClient {
+  readonly network: ProcessId
+  readonly token: ProcessId
+  readonly #ao: AoPort
+
+  constructor(ao: AoPort, processes: { readonly network: ProcessId; readonly token: ProcessId }) {
+    this.#ao = ao
+    this.network = processes.network
+    this.token = processes.token
+  }
+
+  register = (r: Registration) =>
+    this.#act('Register', {
+      'Peer-Id': r.peer,
+      'Node-Signature': r.nodeSignature,
+      Expires: String(r.expires),
+    })
+  unregister = () => this.#act('Unregister', {})
+  serve = (models: readonly ModelId[]) => this.#act('Serve', {}, JSON.stringify(models))
+  pause = () => this.#act('Pause', {})
+  resume = () => this.#act('Resume', {})
+  unstake = (quantity: bigint) => this.#act('Unstake', { Quantity: String(quantity) })
+  withdraw = (quantity: bigint) => this.#act('Withdraw', { Quantity: String(quantity) })
+  tick = (limit?: number) => this.#act('Tick', { Limit: limit?.toString() })
+  cancelJob = (job: JobId) => this.#act('Cancel-Job', { Job: job })
+  retract = (job: JobId) => this.#act('Retract', { Job: job })
+
+  listModel = (model: Omit<ModelView, 'lister' | 'verifiable'>, header: unknown = {}) =>
+    this.#act(
+      'List-Model',
+      {
+        Model: model.id,
+        Name: model.name,
+        Class: model.class,
+        'Base-Price': model.basePrice,
+        'Token-Price': model.tokenPrice,
+        'Max-Context': String(model.maxContext),
+      },
+      JSON.stringify(header),
+    )
+
+  commit = (job: JobId, commitment: string, promptTokens: string) =>
+    this.#act('Commit', { Job: job, 'Output-Commitment': commitment, 'Prompt-Tokens': promptTokens })
+
+  /** Opens a commitment; `pieces` only when they fit the inline limit, base64 each. */
+  reveal = (job: JobId, salt: string, result: Result, pieces: readonly string[] | undefined) =>
+    this.#act(
+      'Reveal',
+      {
+        Job: job,
+        Salt: salt,
+        Count: String(result.count),
+        Finish: result.finish,
+        'Checkpoint-Root': result.checkpointRoot,
+        'Kv-Root': result.kvRoot,
+        'Answer-Root': result.answerRoot,
+      },
+      pieces && JSON.stringify({ pieces }),
+    )
+
+  /** Pays for a job from this wallet's account; resolves to the job id. */
+  async submitJob(request: JobRequest): Promise<JobId> {
+    const { id } = await this.#act('Submit-Job', jobTags(request, ''), request.prompt)
+    return id as JobId
+  }
+
+  /** Pays for a job by a token transfer of `quantity`; its job id is published with `reference`. */
+  payForJob = (request: JobRequest & { readonly reference: string }, quantity: bigint) =>
+    this.#pay('Submit-Job', quantity, jobTags(request, 'X-'), request.prompt)
+  stake = (quantity: bigint) => this.#pay('Stake', quantity, {})
+  deposit = (quantity: bigint) => this.#pay('Deposit', quantity, {})
+
+  transfer = (recipient: Address | ProcessId, quantity: bigint) =>
+    this.#call(this.token, 'Transfer', { Recipient: recipient, Quantity: String(quantity) })
+
+  batchTransfer = (transfers: readonly { readonly recipient: string; readonly quantity: bigint }[]) =>
+    this.#call(
+      this.token,
+      'Batch-Transfer',
+      {},
+      transfers.map(t => `${t.recipient},${t.quantity}`).join('\n'),
+    )
+
+  /** Tokens that an address holds, in units. */
+  async balance(owner: string): Promise<bigint> {
+    const { messages } = await this.#call(this.token, 'Balance', { Recipient: owner })
+    return BigInt(z.string().parse(messages[0]?.Data))
+  }
+
+  job = (id: JobId): Promise<JobView | undefined> => this.#read(`jobs/${id}`, jobView)
+  miner = (address: Address): Promise<MinerView | undefined> => this.#read(`miners/${address}`, minerView)
+  model = (id: ModelId): Promise<ModelView | undefined> => this.#read(`models/${id}`, modelView)
+  totals = (): Promise<TotalsView | undefined> => this.#read('totals', totalsView)
+
+  /** Units in an address's account with the network. */
+  async account(address: string): Promise<bigint> {
+    const value = await this.#ao.state(this.network, `accounts/${address}`)
+    return value === undefined ? 0n : BigInt(z.coerce.string().parse(value))
+  }
+
+  async prompt(id: JobId): Promise<string | undefined> {
+    const value = await this.#ao.state(this.network, `prompts/${id}`)
+    return typeof value === 'string' ? value : undefined
+  }
+
+  async #read<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T> | undefined> {
+    const value = await this.#ao.state(this.network, path)
+    if (value === undefined) return undefined
+    return schema.parse(typeof value === 'string' ? JSON.parse(value) : value)
+  }
+
+  #act(action: NetworkAction, tags: Tags, data?: string) {
+    return this.#call(this.network, action, tags, data)
+  }
+
+  #pay(action: DepositAction, quantity: bigint, tags: Tags, data?: string) {
+    const transfer = { Recipient: this.network, Quantity: String(quantity), 'X-Action': action, ...tags }
+    return this.#call(this.token, 'Transfer', transfer, data)
+  }
+
+  async #call(process: ProcessId, action: TokenAction | NetworkAction, tags: Tags, data?: string) {
+    const answer = await this.#ao.sendAndWait({
+      process,
+      tags: tagList({ Action: action, ...tags }),
+      ...(data === undefined ? {} : { data }),
+    })
+    for (const message of answer.messages) {
+      const kind = tagOf(message, 'Action')
+      if (kind !== 'Error' && kind !== 'Transfer-Error') continue
+      throw new ApusError(
+        tagOf(message, 'Code') ?? 'refused',
+        String(message.Data ?? `${action} was refused.`),
+        {
+          details: { action, message: answer.id },
+        },
+      )
+    }
+    return answer
+  }
+}
+
+/** The text value of a message's first tag of that name. */
+export function tagOf(message: EmittedMessage, name: string): string | undefined {
+  const value = message.Tags.find(tag => tag.name === name)?.value
+  return typeof value === 'string' ? value : undefined
+}
+
+const tagList = (tags: Tags): MessageTag[] =>
+  Object.entries(tags).flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]))
+
+function jobTags(request: JobRequest, prefix: 'X-' | ''): Tags {
+  const tags: Tags = {
+    Model: request.model,
+    'Max-Tokens': String(request.maxTokens),
+    Format: request.format,
+    Redundancy: request.redundancy?.toString(),
+    Sampler: request.sampler && JSON.stringify(request.sampler),
+    Stop: request.stop && JSON.stringify(request.stop),
+    Reference: request.reference,
+    'Prompt-Tokens': request.promptTokens,
+  }
+  return Object.fromEntries(Object.entries(tags).map(([name, value]) => [prefix + name, value]))
+}

@@ -1,0 +1,111 @@
+import { z } from 'zod'
+import { type JobId, jobId } from '../protocol/identity.ts'
+import { ENDED, type JobView, jobView } from '../protocol/job.ts'
+import {
+  type ClockView,
+  clockView,
+  type MinerView,
+  type ModelView,
+  minerView,
+  modelView,
+  type TotalsView,
+  totalsView,
+} from '../protocol/views.ts'
+
+/** Ended jobs are remembered only so that late readers find them; the process itself keeps publishing them. */
+const ENDED_JOBS_KEPT = 2_000
+
+interface EmittedTag {
+  readonly name: string
+  readonly value: unknown
+}
+
+/** The part of an evaluation's result that a mirror reads. */
+export interface EmittedResult {
+  readonly Messages: readonly { readonly Tags: readonly EmittedTag[] }[]
+}
+
+export type Change =
+  | { readonly kind: 'job'; readonly job: JobView; readonly before: JobView | undefined }
+  | { readonly kind: 'miner'; readonly miner: MinerView }
+  | { readonly kind: 'model'; readonly model: ModelView }
+  | { readonly kind: 'clock'; readonly clock: ClockView }
+
+const published = z.record(z.string(), z.string())
+
+/** What the network process has published, kept up to date from the patches that its evaluations emit. */
+export class NetworkMirror {
+  readonly jobs = new Map<JobId, JobView>()
+  readonly prompts = new Map<JobId, string>()
+  readonly miners = new Map<string, MinerView>()
+  readonly models = new Map<string, ModelView>()
+  clock: ClockView | undefined
+  totals: TotalsView | undefined
+  readonly #ended: JobId[] = []
+
+  /** Takes one evaluation's result, in slot order, and returns what it changed. Unknown keys are left alone. */
+  apply(result: EmittedResult): Change[] {
+    const changes: Change[] = []
+    for (const message of result.Messages) {
+      if (!message.Tags.some(tag => tag.name === 'device' && tag.value === 'patch@1.0')) continue
+      for (const tag of message.Tags) changes.push(...this.#merge(tag.name, tag.value))
+    }
+    return changes
+  }
+
+  /**
+   * The scheduler's time (ms) at which a message would find `deadline` (network time, ms) passed, provided messages keep
+   * coming at least every two minutes; undefined before the first patch.
+   */
+  wallTimeOf(deadline: number): number | undefined {
+    return this.clock && this.clock.timestamp + (deadline - this.clock.network)
+  }
+
+  #merge(key: string, value: unknown): Change[] {
+    switch (key) {
+      case 'clock': {
+        this.clock = clockView.parse(parseJson(value))
+        return [{ kind: 'clock', clock: this.clock }]
+      }
+      case 'totals':
+        this.totals = totalsView.parse(parseJson(value))
+        return []
+      case 'jobs':
+        return entries(value).map(text => this.#job(jobView.parse(parseJson(text[1]))))
+      case 'prompts':
+        for (const [id, prompt] of entries(value)) this.prompts.set(jobId.parse(id), prompt)
+        return []
+      case 'miners':
+        return entries(value).map(([address, text]) => {
+          const miner = minerView.parse(parseJson(text))
+          this.miners.set(address, miner)
+          return { kind: 'miner', miner }
+        })
+      case 'models':
+        return entries(value).map(([id, text]) => {
+          const model = modelView.parse(parseJson(text))
+          this.models.set(id, model)
+          return { kind: 'model', model }
+        })
+      default:
+        return []
+    }
+  }
+
+  #job(job: JobView): Change {
+    const before = this.jobs.get(job.id)
+    this.jobs.set(job.id, job)
+    const ended = ENDED.includes(job.state)
+    if (ended) this.prompts.delete(job.id)
+    if (ended && !(before && ENDED.includes(before.state))) {
+      this.#ended.push(job.id)
+      const oldest = this.#ended.length > ENDED_JOBS_KEPT ? this.#ended.shift() : undefined
+      if (oldest !== undefined) this.jobs.delete(oldest)
+    }
+    return { kind: 'job', job, before }
+  }
+}
+
+const entries = (value: unknown): [string, string][] => Object.entries(published.parse(value))
+
+const parseJson = (value: unknown): unknown => JSON.parse(z.string().parse(value))
