@@ -94,7 +94,7 @@ const PROMPT_LEAF_TOKENS = 64
 /** Merkle root over u32 little-endian token ids, 64 a leaf (the machine's prompt tree), so one token is provable. */
 export function promptTokensRoot(tokens: readonly number[]): string {
   const bytes = Buffer.alloc(tokens.length * 4)
-  tokens.forEach((token, i) => bytes.writeUInt32LE(token, i * 4))
+  for (const [i, token] of tokens.entries()) bytes.writeUInt32LE(token, i * 4)
   const leaves: Uint8Array[] = []
   for (let at = 0; at < bytes.length; at += PROMPT_LEAF_TOKENS * 4) {
     leaves.push(merkleLeaf('apus.machine.1/prompt', bytes.subarray(at, at + PROMPT_LEAF_TOKENS * 4)))
