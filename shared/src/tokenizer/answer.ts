@@ -2,6 +2,9 @@ import { merkleLeaf, merkleRoot } from '../hashing/merkle.ts'
 
 const ANSWER_PIECE = 'apus/answer-piece'
 
+/** A stop string has at most 64 characters; 64 pieces bound what its proof must open. */
+const STOP_LOOKBACK = 64
+
 /** Merkle root over the pieces (bytes) of the chosen tokens, in order. */
 export const answerRoot = (pieces: readonly Uint8Array[]): Uint8Array =>
   merkleRoot(pieces.map(piece => merkleLeaf(ANSWER_PIECE, piece)))
@@ -29,6 +32,3 @@ export function endsAnswer(pieces: readonly Uint8Array[], stop: readonly string[
     return tail.indexOf(bytes, Math.max(0, before - bytes.length + 1)) >= 0
   })
 }
-
-/** A stop string has at most 64 characters; 64 pieces bound what its proof must open. */
-const STOP_LOOKBACK = 64
