@@ -1,3 +1,5 @@
+import { z } from 'zod'
+
 export interface Tag {
   readonly name: string
   readonly value: string
@@ -37,30 +39,26 @@ export interface AoEnvironment {
   }
 }
 
-/** A tag as a process emits it: the value may be any JSON, as `patch@1.0` messages use. */
-export interface OutgoingTag {
-  readonly name: string
-  readonly value: unknown
-}
+const outgoingMessageSchema = z.looseObject({
+  Target: z.string().optional(),
+  /** A tag's value may be any JSON: `patch@1.0` messages carry tables. */
+  Tags: z.array(z.looseObject({ name: z.string(), value: z.unknown().optional() })),
+  Data: z.unknown().optional(),
+})
 
-export interface OutgoingMessage {
-  readonly Target?: string
-  readonly Data?: unknown
-  readonly Anchor?: string
-  readonly Tags: readonly OutgoingTag[]
-}
+/** What a process sends; any process may return anything here, so it is checked. */
+export const outgoingSchema = z.object({
+  Messages: z.array(outgoingMessageSchema).default([]),
+  Spawns: z.array(outgoingMessageSchema).default([]),
+  Assignments: z.array(z.object({ Processes: z.array(z.string()), Message: z.string() })).default([]),
+})
 
-export interface OutgoingAssignment {
-  readonly Processes: readonly string[]
-  readonly Message: string
-}
+export type OutgoingMessage = z.infer<typeof outgoingMessageSchema>
+export type OutgoingTag = OutgoingMessage['Tags'][number]
 
 /** What evaluating one message gave; with an `Error` nothing was changed and nothing is sent. */
-export interface AoResult {
+export interface AoResult extends z.infer<typeof outgoingSchema> {
   readonly Output: unknown
-  readonly Messages: readonly OutgoingMessage[]
-  readonly Spawns: readonly OutgoingMessage[]
-  readonly Assignments: readonly OutgoingAssignment[]
   readonly Error?: string
 }
 

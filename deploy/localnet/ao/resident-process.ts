@@ -1,5 +1,5 @@
 import AoLoader from '@permaweb/ao-loader'
-import type { AoEnvironment, AoMessage, AoResult } from './ao-message.ts'
+import { type AoEnvironment, type AoMessage, type AoResult, outgoingSchema } from './ao-message.ts'
 
 /** The memory of one process between two messages: its size and those 64 KiB pages that are not all zero. */
 export interface ProcessSnapshot {
@@ -88,15 +88,10 @@ async function createMachine(module: WebAssembly.Module): Promise<Machine> {
 
 function resultOf(raw: Awaited<ReturnType<Awaited<ReturnType<typeof AoLoader>>>>): AoResult {
   if (raw.Error) return failure(typeof raw.Error === 'string' ? raw.Error : JSON.stringify(raw.Error))
-  return {
-    Output: raw.Output ?? '',
-    Messages: listOf(raw.Messages),
-    Spawns: listOf(raw.Spawns),
-    Assignments: listOf(raw.Assignments),
-  } as AoResult
+  const outgoing = outgoingSchema.safeParse(raw)
+  if (!outgoing.success) return failure('The process returned messages of a wrong shape.')
+  return { Output: raw.Output ?? '', ...outgoing.data }
 }
-
-const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
 
 /** The result of a message that changed nothing. */
 export function failure(error: string): AoResult {
