@@ -76,12 +76,12 @@ function q5(bytes: Uint8Array, out: Float32Array, hasMinimum: boolean): void {
   const header = hasMinimum ? 4 : 2
   for (let b = 0, y = 0; y < out.length; b += header + 20, y += 32) {
     const d = f16(bytes, b)
-    const m = hasMinimum ? f16(bytes, b + 2) : -16 * d
     const high = u16(bytes, b + header) | (u16(bytes, b + header + 2) << 16)
+    const restore = hasMinimum ? (q: number) => d * q + f16(bytes, b + 2) : (q: number) => d * (q - 16)
     for (let j = 0; j < 16; j++) {
       const q = at(bytes, b + header + 4 + j)
-      out[y + j] = d * ((q & 15) | (((high >>> j) & 1) << 4)) + m
-      out[y + j + 16] = d * ((q >> 4) | (((high >>> (j + 16)) & 1) << 4)) + m
+      out[y + j] = restore((q & 15) | (((high >>> j) & 1) << 4))
+      out[y + j + 16] = restore((q >> 4) | (((high >>> (j + 16)) & 1) << 4))
     }
   }
 }
