@@ -1,73 +1,73 @@
-import type { PromptFormat, SamplerSettings } from "@apus/shared";
+import type { PromptFormat, SamplerSettings } from '@apus/shared'
 
 /** A way to run models. Nodes of one `class` produce equal bytes for equal requests. */
 export interface Engine {
-	/** `apus-machine-1`, or `llama.cpp/<build>/<isa>` for results that nobody can prove. */
-	readonly class: string;
-	/** True only for the integer machine, the one class whose faults the contract can recompute. */
-	readonly verifiable: boolean;
-	/**
-	 * Loads a model from its place on disk (a bundle's folder or a GGUF file) and checks it.
-	 * Errors: `model-missing`, `model-corrupt`, `model-unsupported`, `out-of-memory`.
-	 */
-	load(path: string, signal?: AbortSignal): Promise<LoadedModel>;
-	close(): Promise<void>;
+  /** `apus-machine-1`, or `llama.cpp/<build>/<isa>` for results that nobody can prove. */
+  readonly class: string
+  /** True only for the integer machine, the one class whose faults the contract can recompute. */
+  readonly verifiable: boolean
+  /**
+   * Loads a model from its place on disk (a bundle's folder or a GGUF file) and checks it.
+   * Errors: `gguf-…` or `bundle-…` for a bad file, `model-unsupported`, `out-of-memory`, `aborted`.
+   */
+  load(path: string, signal?: AbortSignal): Promise<LoadedModel>
+  close(): Promise<void>
 }
 
 export interface ModelInfo {
-	/** What the network lists: the bundle root, or the SHA-256 of a GGUF file; base64url. */
-	readonly id: string;
-	readonly name: string;
-	/** Positions the model can hold, prompt and answer together. */
-	readonly context: number;
-	/** Number of token ids. */
-	readonly vocabulary: number;
+  /** What the network lists: the bundle root, or the SHA-256 of a GGUF file; base64url. */
+  readonly id: string
+  readonly name: string
+  /** Positions the model can hold, prompt and answer together. */
+  readonly context: number
+  /** Number of token ids. */
+  readonly vocabulary: number
 }
 
 export interface LoadedModel {
-	readonly info: ModelInfo;
-	/** Frames a prompt as its format asks and cuts it into token ids. Errors: `prompt-invalid`. */
-	tokenize(prompt: string, format: PromptFormat): readonly number[];
-	/**
-	 * Runs one job; runs of one model may be queued behind each other. Errors: `prompt-invalid`, `prompt-too-long`,
-	 * `aborted` when the signal fires, `engine-failed` when the device cannot be trusted to have computed.
-	 */
-	generate(
-		request: GenerationRequest,
-		signal: AbortSignal,
-		onToken?: (token: ChosenToken) => void,
-	): Promise<Generation>;
-	close(): Promise<void>;
+  readonly info: ModelInfo
+  /** Frames a prompt as its format asks and cuts it into token ids. Errors: `prompt-invalid`. */
+  tokenize(prompt: string, format: PromptFormat): readonly number[]
+  /**
+   * Runs one job; runs of one model may be queued behind each other. Errors: `prompt-invalid`, `prompt-too-long`,
+   * `aborted` when the signal fires, `engine-failed` when the device cannot be trusted to have computed.
+   */
+  generate(
+    request: GenerationRequest,
+    signal: AbortSignal,
+    onToken?: (token: ChosenToken) => void,
+  ): Promise<Generation>
+  close(): Promise<void>
 }
 
 export interface GenerationRequest {
-	readonly promptTokens: readonly number[];
-	readonly sampler: SamplerSettings;
-	/** At least 1. */
-	readonly maxTokens: number;
-	/** Strings that end the answer; the model's own end tokens always do. */
-	readonly stop: readonly string[];
-	/** The job id: it keys the noise of sampling, so that no miner can choose its luck. */
-	readonly jobKey: string;
+  readonly promptTokens: readonly number[]
+  readonly sampler: SamplerSettings
+  /** At least 1. */
+  readonly maxTokens: number
+  /** Strings that end the answer; the model's own end tokens always do. */
+  readonly stop: readonly string[]
+  /** The job id: it keys the noise of sampling, so that no miner can choose its luck. */
+  readonly jobKey: string
 }
 
 export interface ChosenToken {
-	readonly index: number;
-	readonly token: number;
-	/** The token's bytes, empty for control tokens; a character may be spread over several tokens. */
-	readonly piece: Uint8Array;
+  readonly index: number
+  readonly token: number
+  /** The token's bytes, empty for control tokens; a character may be spread over several tokens. */
+  readonly piece: Uint8Array
 }
 
 export interface Generation {
-	/** Chosen tokens in order, the one that stopped the answer included. */
-	readonly tokens: readonly number[];
-	readonly pieces: readonly Uint8Array[];
-	/** The pieces as text, cut before the stop string. */
-	readonly text: string;
-	/** `length` when `maxTokens` or the context ended it. */
-	readonly finish: "stop" | "length";
-	/** Merkle roots, base64url, as a result commits to them. */
-	readonly checkpointRoot: string;
-	readonly kvRoot: string;
-	readonly answerRoot: string;
+  /** Chosen tokens in order, the one that stopped the answer included. */
+  readonly tokens: readonly number[]
+  readonly pieces: readonly Uint8Array[]
+  /** The pieces as text, cut before the stop string. */
+  readonly text: string
+  /** `length` when `maxTokens` or the context ended it. */
+  readonly finish: 'stop' | 'length'
+  /** Merkle roots, base64url, as a result commits to them. */
+  readonly checkpointRoot: string
+  readonly kvRoot: string
+  readonly answerRoot: string
 }
