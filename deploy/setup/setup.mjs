@@ -23,7 +23,7 @@ try {
   if (purpose !== 'check') {
     const { ensureRedis } = await import('./redis.mjs')
     await progress.step('Redis', report => ensureRedis(report))
-    const { ensureAosModule } = await import('./aos-module.mjs.mts')
+    const { ensureAosModule } = await import('./aos-module.mjs')
     await progress.step('aos module', report => ensureAosModule(join(CACHE, 'aos'), report))
   }
   if (purpose === 'test') {
