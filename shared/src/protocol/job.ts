@@ -42,6 +42,8 @@ export const seatView = z.object({
   commitment: digestText.optional(),
   resultRoot: digestText.optional(),
   paid: amount.optional(),
+  /** The bond that the seat lost. */
+  slashed: amount.optional(),
 })
 
 /** A job as the network process publishes it under `jobs/<id>`. Times are network time in ms, amounts token units. */
@@ -65,7 +67,10 @@ export const jobView = z.object({
   submitted: z.int(),
   deadline: z.int(),
   escrow: amount,
+  /** The most that one seat can earn. */
   seatPrice: amount,
+  /** What a seat loses by a proven fault or by not revealing; 0 in classes that lock nothing. */
+  bond: amount.optional(),
   seats: z.array(seatView),
   agreed: z
     .object({

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { address, amount, modelId } from './identity.ts'
+import { address, amount, digestText, id32, modelId } from './identity.ts'
 
 /** Network time (ms) and the scheduler's timestamp (ms) of the message that published it. */
 export const clockView = z.object({ network: z.int(), timestamp: z.int() })
@@ -32,17 +32,35 @@ export const modelView = z.object({
   lister: address,
 })
 
-/** Published under `totals`: everything the network holds, equal to its token balance after every message. */
+/**
+ * Published under `totals`. The six pools add up to `held`, which equals the network's token balance but for notices on
+ * their way; `burnt` has left the supply.
+ */
 export const totalsView = z.object({
   accounts: amount,
   escrow: amount,
   stake: amount,
   bonds: amount,
   pending: amount,
+  /** Waits to be burnt in the next batch. */
+  burning: amount,
   burnt: amount,
+  held: amount,
+})
+
+/** The answer of an agreed job as published under `answers/<id>`: its text and pieces, or the data item that holds it. */
+export const answerView = z.object({
+  answerRoot: digestText,
+  /** The pieces joined, cut before the first stop string. */
+  text: z.string().optional(),
+  /** Base64 of each chosen token's bytes. */
+  pieces: z.array(z.string()).optional(),
+  id: id32.optional(),
+  size: z.int().optional(),
 })
 
 export type ClockView = z.infer<typeof clockView>
 export type MinerView = z.infer<typeof minerView>
 export type ModelView = z.infer<typeof modelView>
 export type TotalsView = z.infer<typeof totalsView>
+export type AnswerView = z.infer<typeof answerView>

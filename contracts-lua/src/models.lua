@@ -1,0 +1,67 @@
+--- Models that jobs can ask for.
+local amount = require('apus.amount')
+local json = require('json')
+local ledger = require('apus.ledger')
+local parameters = require('apus.parameters')
+local publish = require('apus.publish')
+local refusal = require('apus.refusal')
+local state = require('apus.state')
+
+local models = {}
+
+--- Classes that nobody can recompute begin so; all others must be known as verifiable.
+local UNVERIFIABLE = '^llama%.cpp'
+
+local function isVerifiable(class)
+  for _, verifiable in ipairs(parameters.verifiableClasses) do
+    if class == verifiable then return true end
+  end
+  return false
+end
+
+local function view(model)
+  return json.encode({
+    id = model.id,
+    name = model.name,
+    class = model.class,
+    verifiable = model.verifiable,
+    basePrice = amount.text(model.basePrice),
+    tokenPrice = amount.text(model.tokenPrice),
+    maxContext = model.maxContext,
+    lister = model.lister,
+  })
+end
+
+--- Lists a model against a bond from the lister's account.
+--- @param model table { id, name, class, basePrice, tokenPrice, maxContext, lister }
+function models.list(model)
+  if state.models[model.id] then refusal.raise('already-listed', 'This model is listed already.') end
+  model.verifiable = isVerifiable(model.class)
+  if not model.verifiable and not model.class:match(UNVERIFIABLE) then
+    refusal.raise('unknown-class', 'The class is neither verifiable here nor one of llama.cpp.')
+  end
+  if ledger.balance(model.lister) < parameters.listingBond then
+    refusal.raise('underpaid', 'Listing takes a bond of ' .. amount.text(parameters.listingBond)
+      .. ' units from the account.')
+  end
+  model.bond = amount.ZERO
+  ledger.move(parameters.listingBond, ledger.account(model.lister), ledger.bond(model))
+  state.models[model.id] = model
+  publish.entry('models', model.id, view(model))
+end
+
+--- The listed model, or a refusal `unknown-model`.
+--- @param id string
+function models.get(id)
+  local model = state.models[id]
+  if not model then refusal.raise('unknown-model', 'No model with this id is listed.') end
+  return model
+end
+
+--- @return string | nil JSON as published
+function models.json(id)
+  local model = state.models[id]
+  return model and view(model)
+end
+
+return models
