@@ -41,8 +41,7 @@ function norm.scale(parts, epsilon)
   local w = epsilon >> 2 * most
   for at = 1, #parts, 5 do
     local s, q = string.unpack('<I1I4', parts, at)
-    local shift = 2 * (most - s)
-    if shift < 32 then w = w + (q >> shift) end
+    w = w + (q >> 2 * (most - s))
   end
   local y, h = scalars.rsqrt(math.max(1, w))
   return string.pack('<I4I1', y, h + most)
