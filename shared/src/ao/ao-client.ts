@@ -34,7 +34,7 @@ const emittedSchema = z.looseObject({
 })
 
 /** A message that a process emitted; tag values may be any JSON, as `patch@1.0` messages use. */
-export type EmittedMessage = z.infer<typeof emittedSchema>
+export type AoEmittedMessage = z.infer<typeof emittedSchema>
 
 /** What the units answer about one evaluated message. */
 export const rawResultSchema = z.object({
@@ -47,8 +47,8 @@ export const rawResultSchema = z.object({
 
 export interface AoResult {
   readonly output: unknown
-  readonly messages: readonly EmittedMessage[]
-  readonly spawns: readonly EmittedMessage[]
+  readonly messages: readonly AoEmittedMessage[]
+  readonly spawns: readonly AoEmittedMessage[]
   readonly assignments: readonly unknown[]
   /** What went wrong in the process; then nothing was changed and nothing sent. */
   readonly error?: string
