@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import type { AoClient, EmittedMessage } from '../ao/ao-client.ts'
+import type { Tag } from '../arweave/data-item.ts'
 import { ApusError } from '../kit/errors.ts'
 import type { DepositAction, NetworkAction, TokenAction } from '../protocol/actions.ts'
 import type { Address, JobId, ModelId, ProcessId } from '../protocol/identity.ts'
@@ -13,29 +15,6 @@ import {
   type TotalsView,
   totalsView,
 } from '../protocol/views.ts'
-
-export interface MessageTag {
-  readonly name: string
-  readonly value: string
-}
-
-export interface EmittedMessage {
-  readonly Target?: string
-  readonly Data?: unknown
-  readonly Tags: readonly { readonly name: string; readonly value: unknown }[]
-}
-
-/** What the client needs of AO; every adapter of `shared/src/ao` satisfies it. */
-export interface AoPort {
-  /** Sends one signed message and waits for its evaluation. */
-  sendAndWait(message: {
-    readonly process: string
-    readonly tags: readonly MessageTag[]
-    readonly data?: string
-  }): Promise<{ readonly id: string; readonly messages: readonly EmittedMessage[] }>
-  /** A value that a process published, or undefined. */
-  state(process: string, path: string): Promise<unknown>
-}
 
 export interface JobRequest {
   readonly model: ModelId
@@ -64,9 +43,12 @@ type Tags = Readonly<Record<string, string | undefined>>
 export class NetworkClient {
   readonly network: ProcessId
   readonly token: ProcessId
-  readonly #ao: AoPort
+  readonly #ao: Pick<AoClient, 'sendAndWait' | 'state'>
 
-  constructor(ao: AoPort, processes: { readonly network: ProcessId; readonly token: ProcessId }) {
+  constructor(
+    ao: Pick<AoClient, 'sendAndWait' | 'state'>,
+    processes: { readonly network: ProcessId; readonly token: ProcessId },
+  ) {
     this.#ao = ao
     this.network = processes.network
     this.token = processes.token
@@ -208,7 +190,7 @@ export function tagOf(message: EmittedMessage, name: string): string | undefined
   return typeof value === 'string' ? value : undefined
 }
 
-const tagList = (tags: Tags): MessageTag[] =>
+const tagList = (tags: Tags): Tag[] =>
   Object.entries(tags).flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]))
 
 function jobTags(request: JobRequest, prefix: 'X-' | ''): Tags {

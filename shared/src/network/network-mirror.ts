@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { EmittedMessage } from '../ao/ao-client.ts'
 import { type JobId, jobId } from '../protocol/identity.ts'
 import { ENDED, type JobView, jobView } from '../protocol/job.ts'
 import {
@@ -14,16 +15,6 @@ import {
 
 /** Ended jobs are remembered only so that late readers find them; the process itself keeps publishing them. */
 const ENDED_JOBS_KEPT = 2_000
-
-interface EmittedTag {
-  readonly name: string
-  readonly value: unknown
-}
-
-/** The part of an evaluation's result that a mirror reads. */
-export interface EmittedResult {
-  readonly Messages: readonly { readonly Tags: readonly EmittedTag[] }[]
-}
 
 export type Change =
   | { readonly kind: 'job'; readonly job: JobView; readonly before: JobView | undefined }
@@ -43,10 +34,10 @@ export class NetworkMirror {
   totals: TotalsView | undefined
   readonly #ended: JobId[] = []
 
-  /** Takes one evaluation's result, in slot order, and returns what it changed. Unknown keys are left alone. */
-  apply(result: EmittedResult): Change[] {
+  /** Takes the messages of one evaluation, in slot order, and returns what it changed. Unknown keys are left alone. */
+  apply(messages: readonly EmittedMessage[]): Change[] {
     const changes: Change[] = []
-    for (const message of result.Messages) {
+    for (const message of messages) {
       if (!message.Tags.some(tag => tag.name === 'device' && tag.value === 'patch@1.0')) continue
       for (const tag of message.Tags) changes.push(...this.#merge(tag.name, tag.value))
     }
