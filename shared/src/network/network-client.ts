@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { AoClient, EmittedMessage } from '../ao/ao-client.ts'
+import type { AoClient, AoEmittedMessage } from '../ao/ao-client.ts'
 import type { Tag } from '../arweave/data-item.ts'
 import { ApusError } from '../kit/errors.ts'
 import type { DepositAction, NetworkAction, TokenAction } from '../protocol/actions.ts'
@@ -185,7 +185,7 @@ export class NetworkClient {
 }
 
 /** The text value of a message's first tag of that name. */
-export function tagOf(message: EmittedMessage, name: string): string | undefined {
+export function tagOf(message: AoEmittedMessage, name: string): string | undefined {
   const value = message.Tags.find(tag => tag.name === name)?.value
   return typeof value === 'string' ? value : undefined
 }

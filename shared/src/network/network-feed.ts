@@ -1,4 +1,4 @@
-import type { AoClient, EmittedMessage } from '../ao/ao-client.ts'
+import type { AoClient, AoEmittedMessage } from '../ao/ao-client.ts'
 import { Loop } from '../kit/loop.ts'
 import type { ProcessId } from '../protocol/identity.ts'
 import { type Change, NetworkMirror } from './network-mirror.ts'
@@ -12,7 +12,7 @@ export interface NetworkFeedOptions {
 }
 
 export type ChangeListener = (change: Change) => void
-export type MessageListener = (message: EmittedMessage) => void
+export type MessageListener = (message: AoEmittedMessage) => void
 
 /** Follows the results of the network process from its first one and keeps a mirror of what it published. */
 export class NetworkFeed {
@@ -73,7 +73,7 @@ export class NetworkFeed {
     this.#caughtUp.resolve()
   }
 
-  #take(messages: readonly EmittedMessage[]): void {
+  #take(messages: readonly AoEmittedMessage[]): void {
     for (const change of this.mirror.apply(messages)) {
       for (const listener of this.#listeners) this.#tell(() => listener(change))
     }

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { EmittedMessage } from '../ao/ao-client.ts'
+import type { AoEmittedMessage } from '../ao/ao-client.ts'
 import { type JobId, jobId } from '../protocol/identity.ts'
 import { ENDED, type JobView, jobView } from '../protocol/job.ts'
 import {
@@ -35,7 +35,7 @@ export class NetworkMirror {
   readonly #ended: JobId[] = []
 
   /** Takes the messages of one evaluation, in slot order, and returns what it changed. Unknown keys are left alone. */
-  apply(messages: readonly EmittedMessage[]): Change[] {
+  apply(messages: readonly AoEmittedMessage[]): Change[] {
     const changes: Change[] = []
     for (const message of messages) {
       if (!message.Tags.some(tag => tag.name === 'device' && tag.value === 'patch@1.0')) continue
