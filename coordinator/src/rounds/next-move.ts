@@ -2,12 +2,13 @@ import { type Address, ENDED, type JobView, type SeatView } from '@apus/shared'
 import { type ClockSeen, wallTimeOf } from './clock-seen.ts'
 
 /** Why a tick is wanted: seats or the audit wait for the next message, a deadline passes, a result becomes final. */
-export type TickReason = 'draw' | 'audit' | 'reveal' | 'deadline' | 'final'
+export type TickReason = 'draw' | 'audit' | 'deadline' | 'final'
 
 /**
  * What a job wants of the coordinator; times are wall time in ms.
- * `tick`: one message moves it from `at` on; if one did not, ask again at `again`.
- * `dispatch`: these seats have work to do, and should they stay silent, a tick is due at `at`.
+ * `tick`: a message moves it from `at` on. Where that is the next message of any kind, `again` is when to ask once more
+ * if it did not.
+ * `dispatch`: these seats have work to do; should they stay silent, a tick is due at `at`.
  */
 export type Move =
   | { readonly kind: 'ended' }
@@ -15,7 +16,7 @@ export type Move =
       readonly kind: 'tick'
       readonly reason: TickReason
       readonly at: number
-      readonly again: number
+      readonly again?: number
     }
   | {
       readonly kind: 'dispatch'
@@ -34,34 +35,22 @@ export function nextMove(
   now: number,
 ): Move {
   if (ENDED.includes(job.state)) return { kind: 'ended' }
-  const deadline = wallTimeOf(job.deadline, clock)
-  const atDeadline = (reason: TickReason, at: number): Move => ({
-    kind: 'tick',
-    reason,
-    at,
-    again: at,
-  })
-  const nextMessage = (reason: TickReason): Move => ({
-    kind: 'tick',
-    reason,
-    at: now,
-    again: deadline,
-  })
+  const at = wallTimeOf(job.deadline, clock)
+  const nextMessage = (reason: TickReason): Move => ({ kind: 'tick', reason, at: now, again: at })
+  const deadline = (reason: TickReason): Move => ({ kind: 'tick', reason, at })
   switch (job.state) {
     case 'submitted':
       return nextMessage('draw')
     case 'seated':
     case 'auditing': {
       const drawn = job.seats.filter(seat => seat.state === 'drawn')
-      if (drawn.length === 0) return nextMessage('audit')
+      if (drawn.length === 0) return nextMessage(job.state === 'seated' ? 'draw' : 'audit')
       const seats = drawn.filter(seat => !commitmentsSeen.has(seat.miner))
-      return seats.length > 0 ? { kind: 'dispatch', seats, at: deadline } : atDeadline('deadline', deadline)
+      return seats.length > 0 ? { kind: 'dispatch', seats, at } : deadline('deadline')
     }
     case 'revealing':
-      return job.seats.some(seat => seat.state === 'committed')
-        ? atDeadline('deadline', deadline)
-        : nextMessage('reveal')
+      return deadline('deadline')
     default:
-      return atDeadline('final', wallTimeOf(job.finalAt ?? job.deadline, clock))
+      return deadline('final')
   }
 }
