@@ -1,0 +1,158 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, open, readFile, unlink } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import {
+  ApusError,
+  createWallet,
+  loadWallet,
+  NODE_KEY_BYTES,
+  type NodeKey,
+  nodeKey,
+  readConfig,
+  saveWallet,
+  type Wallet,
+} from '@apus/shared'
+import { type Settings, settingsSchema } from './settings.ts'
+
+const SETTINGS_FILE = 'config.json'
+const KEY_FILE = 'node.key'
+
+/** A miner's folder: settings, wallet, node key, journal and answers. */
+export interface Home {
+  readonly path: string
+  readonly journal: string
+  readonly answers: string
+  /** Where the running miner notes its process id and status port. */
+  readonly lock: string
+}
+
+/** The home at a path, `~/.apus` when none is given. */
+export function homeAt(path: string | undefined): Home {
+  const folder = path === undefined ? join(homedir(), '.apus') : resolve(path)
+  return {
+    path: folder,
+    journal: join(folder, 'journal.log'),
+    answers: join(folder, 'answers'),
+    lock: join(folder, 'miner.lock'),
+  }
+}
+
+/** Makes the folder, readable by its owner only. */
+export async function createHome(home: Home): Promise<void> {
+  await mkdir(home.path, { recursive: true, mode: 0o700 })
+}
+
+/** Errors: `home-missing`, `config-invalid` naming every fault at once. */
+export async function readSettings(home: Home): Promise<Settings> {
+  const path = join(home.path, SETTINGS_FILE)
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (cause) {
+    throw new ApusError('home-missing', `There are no settings at ${path}; run "apus-node init" first.`, {
+      cause,
+    })
+  }
+  let values: unknown
+  try {
+    values = JSON.parse(text)
+  } catch (cause) {
+    throw new ApusError('config-invalid', `${path} is not JSON.`, { cause })
+  }
+  return readConfig(settingsSchema, values)
+}
+
+/** Writes new settings after checking them. Errors: `config-invalid`, `home-exists`. */
+export async function writeSettings(home: Home, values: unknown): Promise<Settings> {
+  const settings = readConfig(settingsSchema, values)
+  const path = join(home.path, SETTINGS_FILE)
+  await writeNew(
+    path,
+    `${JSON.stringify(values, null, 2)}\n`,
+    'home-exists',
+    `${path} exists and is never overwritten.`,
+  )
+  return settings
+}
+
+/** The wallet that the settings name. Errors: `wallet-missing`, `wallet-invalid`. */
+export const readWallet = (home: Home, settings: Settings): Promise<Wallet> =>
+  loadWallet(resolve(home.path, settings.wallet))
+
+/** Keeps the wallet given, or a new one. Errors: `wallet-exists`. */
+export async function keepWallet(home: Home, settings: Settings, wallet?: Wallet): Promise<Wallet> {
+  const kept = wallet ?? (await createWallet())
+  await saveWallet(kept, resolve(home.path, settings.wallet))
+  return kept
+}
+
+/** Errors: `key-missing`, `key-invalid`. */
+export async function readNodeKey(home: Home): Promise<NodeKey> {
+  const path = join(home.path, KEY_FILE)
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (cause) {
+    throw new ApusError('key-missing', `The node key ${path} cannot be read; restore it from your backup.`, {
+      cause,
+    })
+  }
+  return nodeKey(new Uint8Array(Buffer.from(text.trim(), 'base64url')))
+}
+
+/** Keeps the seed given, or a new one. Errors: `key-exists`. */
+export async function keepNodeKey(
+  home: Home,
+  seed: Uint8Array = randomBytes(NODE_KEY_BYTES),
+): Promise<NodeKey> {
+  const key = nodeKey(seed)
+  const path = join(home.path, KEY_FILE)
+  const text = `${Buffer.from(seed).toString('base64url')}\n`
+  await writeNew(path, text, 'key-exists', `${path} exists and is never overwritten.`)
+  return key
+}
+
+/** Holds the home for one process until released. Errors: `already-running`. */
+export async function lockHome(home: Home, pid: number): Promise<() => Promise<void>> {
+  for (;;) {
+    try {
+      await writeNew(home.lock, String(pid), 'already-running', '')
+      return () => unlink(home.lock).catch(() => {})
+    } catch (error) {
+      const holder = Number(await readFile(home.lock, 'utf8').catch(() => '0'))
+      if (holder === pid || isAlive(holder))
+        throw new ApusError(
+          'already-running',
+          `Process ${holder} runs this miner; two would contradict each other.`,
+          {
+            cause: error,
+          },
+        )
+      await unlink(home.lock).catch(() => {})
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+/** Writes a file that must not exist yet, for its owner only, and waits for the disk. */
+export async function writeNew(path: string, text: string, code: string, message: string): Promise<void> {
+  const file = await open(path, 'wx', 0o600).catch(cause => {
+    throw new ApusError(code, message, { cause })
+  })
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}

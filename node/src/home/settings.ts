@@ -1,0 +1,53 @@
+import { address, processId } from '@apus/shared'
+import { z } from 'zod'
+
+const url = z.url({ protocol: /^https?$/ })
+const multiaddr = z
+  .string()
+  .regex(/^\/(ip4|ip6|dns4|dns6|dns|dnsaddr)\//, 'must be a multiaddr such as /ip4/0.0.0.0/tcp/4001')
+
+/** `config.json` of a miner's home. Unknown fields are refused: a misspelt setting must not be silently ignored. */
+export const settingsSchema = z.strictObject({
+  /** The network process and its token. */
+  network: processId,
+  token: processId,
+  ao: z.discriminatedUnion('mode', [
+    z.strictObject({
+      mode: z.literal('legacy'),
+      mu: url,
+      cu: url,
+      su: url.optional(),
+      gateway: url.optional(),
+    }),
+    z.strictObject({
+      mode: z.literal('mainnet'),
+      url,
+      scheduler: address.optional(),
+      gateway: url.optional(),
+    }),
+  ]),
+  models: z
+    .array(z.strictObject({ path: z.string().min(1), engine: z.string().min(1).default('llama-cpp') }))
+    .default([]),
+  peers: z
+    .strictObject({
+      listen: z.array(multiaddr).default(['/ip4/0.0.0.0/tcp/4701']),
+      announce: z.array(multiaddr).optional(),
+      bootstrap: z.array(multiaddr).default([]),
+      relay: z.enum(['none', 'client', 'server']).default('none'),
+      sharedAddresses: z.array(z.union([z.ipv4(), z.ipv6()])).default([]),
+      checkReachability: z.boolean().default(false),
+    })
+    .prefault({}),
+  /** Wallet file, relative to the home. */
+  wallet: z.string().min(1).default('wallet.json'),
+  /** Loopback port for `/health`, `/status` and `/metrics`; 0 takes a free one, null opens none. */
+  statusPort: z.int().min(0).max(65_535).nullable().default(4702),
+  log: z.enum(['error', 'warn', 'info', 'debug', 'silent']).default('info'),
+  /** Runs that one model takes at the same time. */
+  runsPerModel: z.int().min(1).max(64).default(1),
+  /** How long a clean stop may wait for seats that still owe a commitment or a reveal, in seconds. */
+  stopGraceSeconds: z.int().min(0).max(86_400).default(120),
+})
+
+export type Settings = z.infer<typeof settingsSchema>
