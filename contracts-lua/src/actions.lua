@@ -141,12 +141,14 @@ questions.Tick = function(input)
   deadlines.run(clock.now(), check.integer(input.tags, 'Limit', 0, 16, 0))
 end
 
-local function answer(input, name, found, sentence)
+local function answer(input, name, found, sentence, tags)
   if not found then refusal.raise('not-found', sentence) end
-  outbox.add(input.from, {
+  local list = {
     { 'Action', name .. '-Response' },
     { 'X-Reference', input.tags['X-Reference'] or input.tags.Reference },
-  }, found)
+  }
+  table.move(tags or {}, 1, #(tags or {}), #list + 1, list)
+  outbox.add(input.from, list, found)
 end
 
 questions.Info = function(input)
@@ -160,7 +162,7 @@ questions.Info = function(input)
     authority = trust.authority,
     codeHash = config.codeHash,
     parameters = parameters.published,
-  }))
+  }), nil, { { 'Owner-Text', trust.owner }, { 'Code-Hash', config.codeHash } })
 end
 
 questions.Job = function(input)

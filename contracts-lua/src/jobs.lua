@@ -128,7 +128,7 @@ function jobs.open(job, id, requester, paidBy, fund)
   job.drawUntil = job.submitted + parameters.drawTimeout
   jobs.awaitDraw(job, 'seats')
   jobs.expire(job, parameters.drawTimeout)
-  outbox.add(requester, { { 'Action', 'Job-Accepted' }, { 'Job', id }, { 'Reference', job.reference } })
+  outbox.add(requester, { { 'Action', 'Job-Accepted' }, { 'Job', id }, { 'X-Reference', job.reference } })
   jobs.changed(job)
 end
 
@@ -179,7 +179,6 @@ function jobs.respond(job)
   outbox.add(job.requester, {
     { 'Action', 'Infer-Response' },
     { 'Job', job.id },
-    { 'Reference', job.reference },
     { 'X-Reference', job.reference },
     { 'Result-Root', job.agreed.resultRoot },
     { 'Final-At', tostring(job.finalAt) },
@@ -230,7 +229,6 @@ function jobs.finish(job, last, code)
   outbox.add(job.requester, {
     { 'Action', action },
     { 'Job', job.id },
-    { 'Reference', job.reference },
     { 'X-Reference', job.reference },
     { 'Code', code },
     { 'Refunded', amount.text(job.refunded) },

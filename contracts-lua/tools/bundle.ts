@@ -18,14 +18,15 @@ const CONFIG = 'config'
 export async function bundle(
   entry: 'token' | 'network',
   config: { readonly [key: string]: LuaValue },
-): Promise<string> {
+): Promise<{ readonly source: string; readonly codeHash: string }> {
   const modules = new Map<string, string>()
   const main = await readFile(new URL(`processes/${entry}.lua`, ROOT), 'utf8')
   await collect(main, modules)
   const code = [...modules].map(([name, source]) => preload(name, source)).join('')
   const codeHash = createHash('sha256').update(code).update(main).digest('base64url')
   const settings = `return ${luaLiteral({ ...config, codeHash })}`
-  return `${preload(CONFIG, settings)}${code}do\n${main}end\nOwner = ${luaString(UNSIGNABLE_OWNER)}\n`
+  const end = `Owner = ${luaString(UNSIGNABLE_OWNER)}\n`
+  return { source: `${preload(CONFIG, settings)}${code}do\n${main}end\n${end}`, codeHash }
 }
 
 /** Depth first, so that a module comes after what it needs. */

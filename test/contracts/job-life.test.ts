@@ -33,7 +33,7 @@ describe('a job', () => {
     const answer = world.received(requester, 'Infer-Response')
     expect(answer).toHaveLength(1)
     expect(answer[0]?.data).toBe('The answer is 42')
-    expect(answer[0]?.tags).toMatchObject({ Job: id, Reference: 'first', Agreed: '4', Seats: '4' })
+    expect(answer[0]?.tags).toMatchObject({ Job: id, 'X-Reference': 'first', Agreed: '4', Seats: '4' })
     expect(world.balance(requester)).toBe(before - wage * 4n)
     expect(BigInt(job.refunded!)).toBe(PRICE - wage * 4n)
     await world.pass(21 * 60_000)

@@ -101,8 +101,11 @@ export class World {
     }
     const parameters = { ...TEST_PARAMETERS, ...options.parameters }
     world.#processes = {
-      token: await start(world.token, await bundle('token', { balances })),
-      network: await start(world.network, await bundle('network', { token: world.token, parameters })),
+      token: await start(world.token, (await bundle('token', { balances })).source),
+      network: await start(
+        world.network,
+        (await bundle('network', { token: world.token, parameters })).source,
+      ),
     }
     world.checkInvariants()
     return world
@@ -229,6 +232,7 @@ export class World {
         merge(this.published[process === this.token ? 'token' : 'network'], tags)
         continue
       }
+      check(new Set(tags.map(t => t.name)).size === tags.length, 'no message has a tag twice')
       const kept = tags.filter(t => !NOT_PUSHED.has(t.name)).map(t => [t.name, String(t.value)])
       sent.push({
         from: process,
@@ -295,7 +299,7 @@ export const digestOf = (text: string): string => createHash('sha256').update(te
 const definedOf = (tags: Tags): Record<string, string> =>
   Object.fromEntries(Object.entries(tags).filter((e): e is [string, string] => e[1] !== undefined))
 
-function merge(into: Published, tags: readonly { name: string; value: unknown }[]): void {
+function merge(into: Published, tags: readonly { name: string; value?: unknown }[]): void {
   for (const { name, value } of tags) {
     if (typeof value === 'object') into[name] = { ...(into[name] as object), ...value }
     else into[name] = value

@@ -1,0 +1,54 @@
+import { writeFile } from 'node:fs/promises'
+import { type AoClient, ApusError } from '@apus/shared'
+import { bundle, type LuaValue, UNSIGNABLE_OWNER } from './bundle.ts'
+
+export interface DeployOptions {
+  /** A token that exists already; without one the token contract is deployed. */
+  readonly token?: string
+  /** First holders of a new token, in units; together exactly 10^21. */
+  readonly balances?: Readonly<Record<string, string>>
+  /** Overrides of contracts-lua/src/parameters.lua. */
+  readonly parameters?: Readonly<Record<string, LuaValue>>
+}
+
+export interface Deployment {
+  readonly token: string
+  readonly network: string
+  /** SHA-256 of all Lua in each process, as its `Info` shows it. */
+  readonly codeHashes: { readonly token?: string; readonly network: string }
+}
+
+type Ao = Pick<AoClient, 'spawn' | 'sendAndWait'>
+
+/**
+ * Spawns the processes, loads their code in one Eval each, after which nobody owns them, and checks both facts.
+ * Errors: those of the AO client, `deploy-failed`.
+ */
+export async function deployContracts(ao: Ao, options: DeployOptions = {}): Promise<Deployment> {
+  const token = options.token
+    ? { id: options.token }
+    : await deploy(ao, 'token', { balances: options.balances ?? {} })
+  const network = await deploy(ao, 'network', { token: token.id, parameters: options.parameters ?? {} })
+  const codeHashes = 'codeHash' in token ? { token: token.codeHash } : {}
+  return { token: token.id, network: network.id, codeHashes: { ...codeHashes, network: network.codeHash } }
+}
+
+/** Writes the addresses where the other programs read them. */
+export const writeDeployment = (deployment: Deployment, path: string): Promise<void> =>
+  writeFile(path, `${JSON.stringify(deployment, null, 2)}\n`)
+
+async function deploy(
+  ao: Ao,
+  entry: 'token' | 'network',
+  config: Readonly<Record<string, LuaValue>>,
+): Promise<{ id: string; codeHash: string }> {
+  const { source, codeHash } = await bundle(entry, config)
+  const id = await ao.spawn({ tags: [{ name: 'Name', value: `apus-${entry}` }] })
+  await ao.sendAndWait({ process: id, tags: [{ name: 'Action', value: 'Eval' }], data: source })
+  const info = await ao.sendAndWait({ process: id, tags: [{ name: 'Action', value: 'Info' }] })
+  const answer = info.messages.find(m => m.Tags.some(t => t.name === 'Action' && t.value === 'Info-Response'))
+  const tag = (name: string) => answer?.Tags.find(t => t.name === name)?.value
+  if (tag('Code-Hash') !== codeHash || tag('Owner-Text') !== UNSIGNABLE_OWNER)
+    throw new ApusError('deploy-failed', `The ${entry} process ${id} does not run the code that was sent.`)
+  return { id, codeHash }
+}
