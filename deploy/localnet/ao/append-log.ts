@@ -1,6 +1,7 @@
 import {
   closeSync,
   fdatasync,
+  fdatasyncSync,
   fstatSync,
   ftruncateSync,
   openSync,
@@ -41,29 +42,34 @@ const sync = promisify(fdatasync)
  * sync, therefore whatever a power cut takes away nobody has seen.
  */
 export class AppendLog<Header> {
+  readonly #path: string
   readonly #file: number
-  #end: number
+  #end = 0
   #synced = 0
   #failure: ApusError | undefined
   #syncing: Promise<void> | undefined
   #next: Promise<void> | undefined
 
-  /**
-   * Opens the file and passes every entry in it to `visit`, in order. A torn tail is cut off, and kept beside the
-   * file as `<path>.torn` in case somebody wants to look at it.
-   */
-  constructor(path: string, visit: (header: Header, body: Uint8Array, place: LogPlace) => void) {
+  constructor(path: string) {
+    this.#path = path
     this.#file = openSync(path, 'a+', 0o600)
+  }
+
+  /**
+   * Passes every entry in the file to `visit`, in order; to be called once, before anything is appended. A torn tail
+   * is cut off, and kept beside the file as `<path>.torn` in case somebody wants to look at it.
+   */
+  replay(visit: (header: Header, body: Uint8Array, place: LogPlace) => void): void {
     this.#end = this.#scan(visit)
     const tornBytes = fstatSync(this.#file).size - this.#end
     if (tornBytes > 0) {
-      writeFileSync(`${path}.torn`, this.read({ offset: this.#end, bytes: tornBytes }), { flush: true })
+      const torn = this.read({ offset: this.#end, bytes: tornBytes })
+      writeFileSync(`${this.#path}.torn`, torn, { flush: true })
       ftruncateSync(this.#file, this.#end)
     }
-  }
-
-  get bytes(): number {
-    return this.#end
+    // What a killed process wrote may not be on the disk yet, and is about to be shown to readers.
+    fdatasyncSync(this.#file)
+    this.#synced = this.#end
   }
 
   /** Set once a write failed; from then on nothing more is accepted, since memory is ahead of the file. */

@@ -94,7 +94,8 @@ export class Ledger {
   readonly #items = new ByteCache<ParsedItem>(CACHE_BYTES)
 
   constructor(path: string) {
-    this.#log = new AppendLog<LogHeader>(path, (header, body, place) => this.#apply(header, body, place))
+    this.#log = new AppendLog<LogHeader>(path)
+    this.#log.replay((header, body, place) => this.#apply(header, body, place))
   }
 
   /** Writes entries all or none and applies them; the promise resolves when they are on the disk. */
