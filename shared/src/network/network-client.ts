@@ -143,6 +143,12 @@ export class NetworkClient {
     return value === undefined ? 0n : BigInt(z.coerce.string().parse(value))
   }
 
+  /** What is published of a job's answer: its text, or the id under which it is stored. */
+  async answer(id: JobId): Promise<unknown> {
+    const value = await this.#ao.state(this.network, `answers/${id}`)
+    return typeof value === 'string' ? JSON.parse(value) : value
+  }
+
   async prompt(id: JobId): Promise<string | undefined> {
     const value = await this.#ao.state(this.network, `prompts/${id}`)
     return typeof value === 'string' ? value : undefined

@@ -1,0 +1,156 @@
+#!/usr/bin/env node
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { Command, InvalidArgumentError } from 'commander'
+import {
+  type Address,
+  connectAo,
+  describeError,
+  ENDED,
+  loadWallet,
+  type ModelId,
+  modelId,
+  NetworkClient,
+  NetworkFeed,
+  Q16_ONE,
+  Requester,
+  readNetworkFile,
+  systemClock,
+} from '../src/index.ts'
+
+const APUS = 10n ** 12n
+const HOME = process.env.APUS_HOME ?? join(homedir(), '.apus')
+
+interface Common {
+  readonly network: string
+  readonly wallet: string
+  readonly json?: boolean
+}
+
+const whole = (text: string): number => {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('Not a whole number.')
+  return value
+}
+const fraction = (text: string): number => {
+  const value = Number(text)
+  if (!(value >= 0)) throw new InvalidArgumentError('Not a number.')
+  return Math.round(value * Q16_ONE)
+}
+
+const program = new Command('apus')
+  .description('Ask the APUS network, and see what it did.')
+  .option('--network <file>', 'where the network is', process.env.APUS_NETWORK ?? join(HOME, 'network.json'))
+  .option('--wallet <file>', 'Arweave wallet that pays', process.env.APUS_WALLET ?? join(HOME, 'wallet.json'))
+  .option('--json', 'print JSON')
+
+async function open() {
+  const common = program.opts<Common>()
+  const file = await readNetworkFile(common.network)
+  const wallet = await loadWallet(common.wallet)
+  const ao = connectAo(file.ao, wallet)
+  return { common, file, ao, address: wallet.address as Address, client: new NetworkClient(ao, file) }
+}
+
+program
+  .command('infer <prompt>')
+  .description('ask a question and print the answer')
+  .option('--model <id>', 'the model; the network’s default when absent')
+  .option('--max-tokens <n>', 'longest answer', whole, 64)
+  .option('--redundancy <n>', 'miners that compute it', whole)
+  .option('--temperature <t>', '0 is greedy', fraction)
+  .option('--top-k <n>', 'keep the n likeliest tokens', whole)
+  .option('--top-p <p>', 'keep the likeliest tokens up to this mass', fraction)
+  .option('--repeat-penalty <p>', '1 is none', fraction)
+  .option('--seed <n>', 'seed of the sampling', whole)
+  .option('--stop <text...>', 'strings that end the answer')
+  .option('--raw', 'do not frame the prompt as a question')
+  .action(async (prompt: string, options) => {
+    const { common, file, client, address } = await open()
+    const requester = new Requester(client, { clock: systemClock, address })
+    const model: ModelId | undefined = options.model ? modelId.parse(options.model) : file.defaultModel
+    if (!model) throw new Error('The network file names no default model; give one with --model.')
+    const sampler = {
+      temperature: options.temperature,
+      topK: options.topK,
+      topP: options.topP,
+      repeatPenalty: options.repeatPenalty,
+      seed: options.seed,
+    }
+    const id = await requester.submit({
+      model,
+      prompt,
+      maxTokens: options.maxTokens,
+      sampler: Object.fromEntries(Object.entries(sampler).filter(([, value]) => value !== undefined)),
+      ...(options.redundancy === undefined ? {} : { redundancy: options.redundancy }),
+      ...(options.stop ? { stop: options.stop } : {}),
+      ...(options.raw ? { format: 'raw' as const } : {}),
+    })
+    const say = (state: string) => process.stderr.isTTY && process.stderr.write(`\r\x1b[2K${state}`)
+    const { job, text, id: stored } = await requester.answer(id, undefined, say)
+    say('')
+    const answer = text ?? `(stored on Arweave: ${stored})`
+    if (common.json) console.log(JSON.stringify({ answer: text, answerId: stored, job }))
+    else {
+      console.log(answer)
+      console.error(`job ${job.id} · ${job.agreed?.seats} of ${job.seats.length} seats agree`)
+    }
+  })
+
+program
+  .command('status')
+  .description('miners, models and open jobs')
+  .action(async () => {
+    const { common, file, ao } = await open()
+    const feed = new NetworkFeed(ao, {
+      network: file.network,
+      pollMs: 1000,
+      onError: error => {
+        throw error
+      },
+    })
+    await feed.start()
+    await feed.stop()
+    const { miners, models, jobs, totals } = feed.mirror
+    const pending = [...jobs.values()].filter(job => !ENDED.includes(job.state))
+    if (common.json) {
+      console.log(
+        JSON.stringify({ miners: [...miners.values()], models: [...models.values()], jobs: pending, totals }),
+      )
+      return
+    }
+    console.log(`network ${file.network}`)
+    for (const model of models.values()) console.log(`model   ${model.id}  ${model.name}  (${model.class})`)
+    for (const miner of miners.values()) {
+      const kind = miner.active ? 'active' : 'inactive'
+      console.log(
+        `miner   ${miner.address}  ${kind}  stake ${apus(miner.stake)}  locked ${apus(miner.locked)}`,
+      )
+    }
+    console.log(`jobs    ${pending.length} open, ${jobs.size - pending.length} ended`)
+    if (totals) console.log(`money   escrow ${apus(totals.escrow)}  stake ${apus(totals.stake)}`)
+  })
+
+program
+  .command('balance')
+  .description('what this wallet holds')
+  .action(async () => {
+    const { common, client, address } = await open()
+    const [wallet, account] = await Promise.all([client.balance(address), client.account(address)])
+    if (common.json)
+      console.log(JSON.stringify({ address, wallet: String(wallet), account: String(account) }))
+    else console.log(`${address}\nwallet  ${apus(wallet)}\naccount ${apus(account)}`)
+  })
+
+const apus = (units: string | bigint): string => {
+  const value = BigInt(units)
+  const rest = (value % APUS).toString().padStart(12, '0').replace(/0+$/, '')
+  return `${value / APUS}${rest && `.${rest}`} APUS`
+}
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  console.error(describeError(error))
+  process.exitCode = 1
+}

@@ -1,0 +1,102 @@
+import { z } from 'zod'
+import { ApusError } from '../kit/errors.ts'
+import { type Clock, sleep } from '../kit/time.ts'
+import type { Address, JobId } from '../protocol/identity.ts'
+import { ENDED, type JobState, type JobView } from '../protocol/job.ts'
+import type { ModelView } from '../protocol/views.ts'
+import type { JobRequest, NetworkClient } from './network-client.ts'
+
+/** Pause between looks at a job that is on its way. */
+const POLL_MS = 150
+/** A deposit is two messages between processes. */
+const DEPOSIT_TIMEOUT_MS = 60_000
+/** The contract's own default; a requester who wants another number says so. */
+const DEFAULT_REDUNDANCY = 3
+
+export interface Answer {
+  readonly job: JobView
+  /** Absent when the answer is kept elsewhere (`id`). */
+  readonly text: string | undefined
+  readonly id: string | undefined
+}
+
+export interface RequesterOptions {
+  readonly clock: Clock
+  readonly address: Address
+}
+
+const answerView = z.object({ text: z.string().optional(), id: z.string().optional() })
+
+/** The most a job can cost, in units: every seat at full length, and one audit seat where faults are provable. */
+export function priceOf(model: ModelView, request: Pick<JobRequest, 'maxTokens' | 'redundancy'>): bigint {
+  const seat = BigInt(model.basePrice) + BigInt(model.tokenPrice) * BigInt(request.maxTokens)
+  return seat * BigInt((request.redundancy ?? DEFAULT_REDUNDANCY) + (model.verifiable ? 1 : 0))
+}
+
+/** Asks questions for one wallet: fills its account, submits, waits for the answer. */
+export class Requester {
+  readonly #client: NetworkClient
+  readonly #options: RequesterOptions
+
+  constructor(client: NetworkClient, options: RequesterOptions) {
+    this.#client = client
+    this.#options = options
+  }
+
+  /** Submits a job, first depositing what the account lacks. Errors: `unknown-model`, `deposit-late`, the contract's. */
+  async submit(request: JobRequest): Promise<JobId> {
+    const model = await this.#client.model(request.model)
+    if (!model) throw new ApusError('unknown-model', `No model ${request.model} is listed on this network.`)
+    await this.#fund(priceOf(model, request))
+    return this.#client.submitJob(request)
+  }
+
+  /**
+   * Waits until the job is answered; `onState` is told of every state on the way.
+   * Errors: the code with which the job ended unanswered (its money is back in the account).
+   */
+  async answer(id: JobId, signal?: AbortSignal, onState?: (state: JobState) => void): Promise<Answer> {
+    let state: JobState | undefined
+    for (;;) {
+      const job = await this.#client.job(id)
+      if (job && job.state !== state) {
+        state = job.state
+        onState?.(state)
+      }
+      if (job?.agreed) return { job, ...(await this.#text(id)) }
+      if (job && ENDED.includes(job.state)) {
+        throw new ApusError(
+          job.code ?? job.state,
+          `The job ended ${job.state}; ${job.refunded ?? 0} units came back.`,
+          {
+            blame: 'nobody',
+            details: { job: id },
+          },
+        )
+      }
+      await sleep(POLL_MS, signal)
+    }
+  }
+
+  async #text(id: JobId): Promise<Pick<Answer, 'text' | 'id'>> {
+    const { text, id: stored } = answerView.parse(await this.#client.answer(id))
+    return { text, id: stored }
+  }
+
+  async #fund(price: bigint): Promise<void> {
+    const { clock, address } = this.#options
+    const had = await this.#client.account(address)
+    if (had >= price) return
+    await this.#client.deposit(price - had)
+    const deadline = clock.now() + DEPOSIT_TIMEOUT_MS
+    while ((await this.#client.account(address)) < price) {
+      if (clock.now() > deadline) {
+        throw new ApusError('deposit-late', 'The deposit has not arrived yet; it is safe, try again later.', {
+          retry: true,
+          blame: 'nobody',
+        })
+      }
+      await sleep(POLL_MS)
+    }
+  }
+}
