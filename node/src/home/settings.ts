@@ -1,5 +1,9 @@
-import { address, processId } from '@apus/shared'
+import { aoConfigSchema, processId } from '@apus/shared'
 import { z } from 'zod'
+
+/** Ways to run a model; `engines.ts` makes them. */
+export const ENGINE_NAMES = ['llama-cpp'] as const
+export type EngineName = (typeof ENGINE_NAMES)[number]
 
 const url = z.url({ protocol: /^https?$/ })
 const multiaddr = z
@@ -11,23 +15,11 @@ export const settingsSchema = z.strictObject({
   /** The network process and its token. */
   network: processId,
   token: processId,
-  ao: z.discriminatedUnion('mode', [
-    z.strictObject({
-      mode: z.literal('legacy'),
-      mu: url,
-      cu: url,
-      su: url.optional(),
-      gateway: url.optional(),
-    }),
-    z.strictObject({
-      mode: z.literal('mainnet'),
-      url,
-      scheduler: address.optional(),
-      gateway: url.optional(),
-    }),
-  ]),
+  ao: aoConfigSchema,
+  /** Arweave gateway for prompts that are stored there; without one such jobs wait. */
+  gateway: url.optional(),
   models: z
-    .array(z.strictObject({ path: z.string().min(1), engine: z.string().min(1).default('llama-cpp') }))
+    .array(z.strictObject({ path: z.string().min(1), engine: z.enum(ENGINE_NAMES).default('llama-cpp') }))
     .default([]),
   peers: z
     .strictObject({

@@ -36,18 +36,18 @@ export interface HostOptions {
   readonly key: NodeKey
   readonly log: Logger
   /** Multiaddrs to listen on; empty for a node that only dials. Default: a free port on loopback. */
-  readonly listen?: readonly string[]
+  readonly listen?: readonly string[] | undefined
   /** Multiaddrs to tell others instead of the listening ones, for a node behind a port forward. */
-  readonly announce?: readonly string[]
+  readonly announce?: readonly string[] | undefined
   /** Multiaddrs ending in `/p2p/<peer>`; dialled at the start and again whenever lost. */
-  readonly bootstrap?: readonly string[]
+  readonly bootstrap?: readonly string[] | undefined
   /** IP addresses behind which many honest peers stand: relays, NATs. Loopback always counts as shared. */
-  readonly sharedAddresses?: readonly string[]
+  readonly sharedAddresses?: readonly string[] | undefined
   /** `client` reaches and is reached by peers through relays; `server` carries others' traffic. */
-  readonly relay?: 'none' | 'client' | 'server'
+  readonly relay?: 'none' | 'client' | 'server' | undefined
   /** Asks peers whether this node can be reached from outside; of use on the open internet only. */
-  readonly checkReachability?: boolean
-  readonly maxConnections?: number
+  readonly checkReachability?: boolean | undefined
+  readonly maxConnections?: number | undefined
 }
 
 type Services = { readonly pubsub: GossipSub }

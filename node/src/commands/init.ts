@@ -1,0 +1,68 @@
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { ApusError, loadWallet } from '@apus/shared'
+import { Command } from 'commander'
+import { readBackup } from '../home/backup.ts'
+import { createHome, keepNodeKey, keepWallet, writeSettings } from '../home/home.ts'
+import { type Console, homeOf, passphraseOf } from './console.ts'
+
+interface Options {
+  readonly network?: string
+  readonly wallet?: string
+  readonly model: readonly string[]
+  readonly bootstrap: readonly string[]
+  readonly restore?: string
+  readonly passphraseFile?: string
+}
+
+const collect = (value: string, before: readonly string[]) => [...before, value]
+
+/** `init`: makes the home, with a new identity or one from a wallet file or a backup. */
+export const initCommand = (io: Console): Command =>
+  new Command('init')
+    .description('make a home: settings, wallet and node key')
+    .option('--network <file>', 'settings of the network: JSON with network, token, ao and peers')
+    .option('--wallet <file>', 'use this Arweave wallet instead of a new one')
+    .option('--model <path>', 'a model to serve; may be given several times', collect, [])
+    .option('--bootstrap <multiaddr>', 'a peer to start from; may be given several times', collect, [])
+    .option('--restore <file>', 'take wallet, node key and settings from a backup')
+    .option('--passphrase-file <file>', 'passphrase of the backup (or APUS_PASSPHRASE)')
+    .action(async (options: Options, command: Command) => {
+      const home = homeOf(command, io)
+      const backup =
+        options.restore === undefined
+          ? undefined
+          : await readBackup(options.restore, await passphraseOf(options.passphraseFile, io))
+      const given = options.wallet === undefined ? undefined : await loadWallet(options.wallet)
+      if (backup !== undefined && given !== undefined && backup.wallet.address !== given.address)
+        throw new ApusError('wallet-differs', 'The wallet file is not the wallet of the backup.')
+      const base = { ...backup?.settings, ...(await networkSettings(options.network)) }
+      await createHome(home)
+      const settings = await writeSettings(home, withOptions(base, options))
+      const wallet = await keepWallet(home, settings, backup?.wallet ?? given)
+      const key = await keepNodeKey(home, backup?.nodeKey)
+      io.print(`home     ${home.path}`)
+      io.print(`wallet   ${wallet.address}`)
+      io.print(`peer     ${key.peer}`)
+      io.print(
+        'Next: send APUS to the wallet, then run "apus-node register --stake <APUS>" and "apus-node start".',
+      )
+    })
+
+async function networkSettings(path: string | undefined): Promise<Record<string, unknown>> {
+  if (path === undefined) return {}
+  try {
+    const value: unknown = JSON.parse(await readFile(path, 'utf8'))
+    if (typeof value === 'object' && value !== null) return { ...value }
+  } catch (cause) {
+    throw new ApusError('network-invalid', `${path} is not readable JSON.`, { cause })
+  }
+  throw new ApusError('network-invalid', `${path} does not hold the settings of a network.`)
+}
+
+function withOptions(base: Record<string, unknown>, { model, bootstrap }: Options): Record<string, unknown> {
+  const values = { ...base }
+  if (model.length > 0) values.models = model.map(path => ({ path: resolve(path) }))
+  if (bootstrap.length > 0) values.peers = { ...(base.peers as object | undefined), bootstrap }
+  return values
+}

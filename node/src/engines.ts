@@ -1,0 +1,43 @@
+import { ApusError, type ModelId } from '@apus/shared'
+import type { Engine } from './engine/engine.ts'
+import { createLlamaCppEngine } from './engine/llama-cpp/llama-cpp-engine.ts'
+import type { EngineName, Settings } from './home/settings.ts'
+import type { ServedModel, ServedModels } from './work/ports.ts'
+
+const ENGINES: Readonly<Record<EngineName, () => Promise<Engine>>> = {
+  'llama-cpp': createLlamaCppEngine,
+}
+
+export interface Loaded {
+  readonly models: ServedModels
+  close(): Promise<void>
+}
+
+/** Loads the models that the settings name. Errors: `no-models`, `model-twice` and those of the engines. */
+export async function loadModels(
+  settings: Settings['models'],
+  resolvePath: (path: string) => string,
+): Promise<Loaded> {
+  const engines = new Map<EngineName, Engine>()
+  const models = new Map<ModelId, ServedModel>()
+  const close = async () => {
+    for (const { model } of models.values()) await model.close()
+    for (const engine of engines.values()) await engine.close()
+  }
+  try {
+    for (const { path, engine: name } of settings) {
+      const engine = engines.get(name) ?? (await ENGINES[name]())
+      engines.set(name, engine)
+      const model = await engine.load(resolvePath(path))
+      const id = model.info.id as ModelId
+      if (models.has(id)) throw new ApusError('model-twice', `${path} is a model that is loaded already.`)
+      models.set(id, { class: engine.class, model })
+    }
+    if (models.size === 0)
+      throw new ApusError('no-models', 'No model is set; name one under "models" in config.json.')
+    return { models, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
