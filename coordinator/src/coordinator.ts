@@ -1,0 +1,217 @@
+import {
+  type Address,
+  type AoClient,
+  type Clock,
+  Commitments,
+  createHost,
+  ENDED,
+  type HostOptions,
+  JOB_STATES,
+  type JobId,
+  type JobView,
+  type Logger,
+  NetworkClient,
+  type NodeKey,
+  type ProcessId,
+  Registrations,
+  Requests,
+  systemClock,
+} from '@apus/shared'
+import { healthOf } from './health.ts'
+import { startHttp } from './http/server.ts'
+import { handOutTo } from './jobs/hand-out.ts'
+import type { JobBoard } from './jobs/job-board.ts'
+import { MinerLine } from './jobs/miner-line.ts'
+import { taskOf } from './jobs/task.ts'
+import { TaskFeed } from './jobs/task-feed.ts'
+import { CoordinatorMetrics } from './metrics.ts'
+import { RoundKeeper } from './rounds/round-keeper.ts'
+import { StageWatch } from './rounds/stage-watch.ts'
+import { WatchedFeed } from './watched-feed.ts'
+
+export type { JobBoard } from './jobs/job-board.ts'
+
+/** Overdue moves asked of each tick beyond those that every message makes: the most the contract allows. */
+const TICK_LIMIT = 16
+
+export interface CoordinatorConfig {
+  readonly network: ProcessId
+  readonly token: ProcessId
+  readonly peers: Omit<HostOptions, 'network' | 'key' | 'log'>
+  /** Loopback port; 0 takes a free one. */
+  readonly httpPort: number
+  /** Pause between looks at the network process when nothing is known to have happened (ms). */
+  readonly pollMs: number
+}
+
+export interface CoordinatorParts {
+  /** Its wallet signs the ticks and needs no funds. */
+  readonly ao: AoClient
+  readonly key: NodeKey
+  readonly board: JobBoard
+  readonly log: Logger
+  readonly clock?: Clock
+}
+
+export interface Ready {
+  readonly url: string
+  readonly peer: string
+  readonly addresses: readonly string[]
+}
+
+export interface Coordinator {
+  /**
+   * Begins to listen and to serve, then works through any outage of AO and of the board. Errors: `port-in-use`,
+   * `address-invalid`, `host-failed`.
+   */
+  start(): Promise<Ready>
+  stop(): Promise<void>
+}
+
+/** A coordinator: it watches, reminds and relays, holds nothing and decides nothing. */
+export function createCoordinator(config: CoordinatorConfig, parts: CoordinatorParts): Coordinator {
+  const closers: (() => Promise<unknown>)[] = []
+  const stop = async () => {
+    for (const close of closers.splice(0)) await close()
+  }
+  return {
+    start: async () => {
+      try {
+        return await open(config, parts, close => closers.unshift(close))
+      } catch (error) {
+        await stop()
+        throw error
+      }
+    },
+    stop,
+  }
+}
+
+/** Opens the parts in the order in which they need each other; `onStop` takes the way to close each. */
+async function open(
+  config: CoordinatorConfig,
+  { ao, key, board, log, clock = systemClock }: CoordinatorParts,
+  onStop: (close: () => Promise<unknown>) => void,
+): Promise<Ready> {
+  const { network } = config
+  const metrics = new CoordinatorMetrics()
+  const registrations = new Registrations(network, clock)
+  const feed = new WatchedFeed(ao, config, clock, log)
+  const { mirror } = feed
+
+  const host = await createHost({ ...config.peers, network, key, log })
+  onStop(() => host.stop())
+  const requests = new Requests(host)
+  onStop(() => requests.stop())
+  const commitments = new Commitments({
+    host,
+    requests,
+    clock,
+    facts: {
+      registration: miner => registrations.peerOf(miner),
+      seated: (job, miner) => mirror.jobs.get(job)?.seats.some(seat => seat.miner === miner) ?? false,
+    },
+  })
+  await commitments.start()
+  onStop(() => commitments.stop())
+  const commitmentsSeen = (job: JobId): ReadonlySet<Address> =>
+    new Set(commitments.ofJob(job).map(statement => statement.miner))
+
+  const miners = new MinerLine({ network, requests, registrations, mirror, log })
+  const tasks = new TaskFeed({
+    board,
+    handOut: handOutTo({
+      job: id => mirror.jobs.get(id),
+      commitmentsSeen,
+      send: async (miner, job) => {
+        const answer = await miners.send(miner, job)
+        metrics.dispatched(answer)
+        return answer
+      },
+    }),
+    time: clock,
+    log,
+  })
+  const client = new NetworkClient(ao, config)
+  const keeper = new RoundKeeper({
+    jobs: () => mirror.jobs.values(),
+    clock: () => feed.clock,
+    commitmentsSeen,
+    tick: async () => {
+      await client.tick(TICK_LIMIT)
+      feed.poke()
+    },
+    dispatch: seats => tasks.want(seats.map(([job, seat]) => taskOf(network, job, seat))),
+    onTick: (reason, error) => metrics.ticked(reason, error),
+    time: clock,
+    log,
+  })
+
+  const stages = new StageWatch((stage, ms) => metrics.stageLeft(stage, ms))
+  feed.onChange(change => {
+    if (change.kind === 'miner') {
+      registrations.update(change.miner)
+      commitments.recheck()
+    }
+    if (change.kind === 'job') {
+      if (feed.caughtUp) stages.see(change.job, clock.now())
+      if (ENDED.includes(change.job.state)) commitments.forget(change.job.id)
+    }
+    keeper.look()
+  })
+  commitments.onNew(() => {
+    metrics.committed()
+    keeper.look()
+    feed.poke()
+  })
+
+  const health = async () =>
+    healthOf({
+      caughtUp: feed.caughtUp,
+      lagMs: feed.lagMs,
+      board: tasks.state,
+      tasks: await board.counts().catch(() => undefined),
+      peers: host.peers().length,
+      subscribers: host.subscribers().length,
+      miners: mirror.miners.size,
+    })
+  metrics.gauge(
+    'apus_coordinator_jobs',
+    'Jobs known, by state.',
+    () => countStates(mirror.jobs.values()),
+    'state',
+  )
+  metrics.gauge('apus_coordinator_peers', 'Connected peers.', () => host.peers().length)
+  metrics.gauge(
+    'apus_coordinator_lag_seconds',
+    'Time since the network process was last read to its end; -1 before the first time.',
+    () => (feed.lagMs === undefined ? -1 : feed.lagMs / 1000),
+  )
+  const http = await startHttp(config.httpPort, {
+    health,
+    registry: metrics.registry,
+    job: id => {
+      const job = mirror.jobs.get(id)
+      return job && { job, committed: [...commitmentsSeen(id)] }
+    },
+    log,
+  })
+  onStop(() => http.close())
+
+  tasks.start()
+  onStop(() => tasks.stop())
+  onStop(() => keeper.stop())
+  onStop(() => feed.stop())
+  // While the feed reads history, jobs look as they did long ago and want things that were done long ago.
+  feed.start(() => {
+    keeper.start()
+    log.info({ jobs: mirror.jobs.size, miners: mirror.miners.size }, 'The coordinator has caught up.')
+  })
+  return { url: http.url, peer: host.peer, addresses: host.addresses() }
+}
+
+const countStates = (jobs: Iterable<JobView>): ReadonlyMap<string, number> => {
+  const counts = new Map<string, number>(JOB_STATES.map(state => [state, 0]))
+  for (const { state } of jobs) counts.set(state, (counts.get(state) ?? 0) + 1)
+  return counts
+}

@@ -1,0 +1,111 @@
+#!/usr/bin/env node
+import { randomBytes } from 'node:crypto'
+import { open, readFile } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import {
+  ApusError,
+  connectAo,
+  createLogger,
+  createWallet,
+  describeError,
+  errorCode,
+  loadWallet,
+  NODE_KEY_BYTES,
+  type NodeKey,
+  nodeKey,
+  readConfig,
+  Secret,
+  saveWallet,
+  type Wallet,
+} from '@apus/shared'
+import { Command } from 'commander'
+import { createBullmqBoard } from './adapters/bullmq-board.ts'
+import { type Settings, settingsSchema } from './config.ts'
+import { createCoordinator } from './coordinator.ts'
+
+const program = new Command('apus-coordinator').description(
+  'Watches a network, brings tasks to miners and keeps time. It holds no funds and decides nothing.',
+)
+
+program
+  .command('start')
+  .description(
+    'runs until it is told to stop; the first line of its output is JSON and says where it listens',
+  )
+  .requiredOption('--config <file>', 'settings in JSON')
+  .action(async ({ config }: { config: string }) => start(resolve(config)))
+
+await program.parseAsync().catch((error: unknown) => {
+  console.error(describeError(error))
+  process.exitCode = 1
+})
+
+async function start(file: string): Promise<void> {
+  const settings = await readSettings(file)
+  const folder = dirname(file)
+  const wallet = await openWallet(resolve(folder, settings.wallet))
+  const key = await openKey(resolve(folder, settings.key))
+  const log = createLogger({ name: 'coordinator', level: settings.log })
+  const redis = new Secret(settings.redis)
+  const { announce, ...peers } = settings.peers
+  const coordinator = createCoordinator(
+    { ...settings, peers: { ...peers, ...(announce === undefined ? {} : { announce }) } },
+    {
+      ao: connectAo(settings.ao, wallet),
+      key,
+      board: createBullmqBoard({ redis, name: settings.network, log }),
+      log,
+    },
+  )
+  const ready = await coordinator.start()
+  console.log(JSON.stringify({ ...ready, pid: process.pid }))
+  await new Promise<void>(signalled => {
+    process.once('SIGINT', () => signalled())
+    process.once('SIGTERM', () => signalled())
+  })
+  await coordinator.stop()
+}
+
+async function readSettings(file: string): Promise<Settings> {
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (cause) {
+    throw new ApusError('config-missing', `The settings file ${file} cannot be read.`, { cause })
+  }
+  let values: unknown
+  try {
+    values = JSON.parse(text)
+  } catch (cause) {
+    throw new ApusError('config-invalid', `${file} is not JSON.`, { cause })
+  }
+  return readConfig(settingsSchema, values)
+}
+
+async function openWallet(path: string): Promise<Wallet> {
+  try {
+    return await loadWallet(path)
+  } catch (error) {
+    if (errorCode(error) !== 'wallet-missing') throw error
+  }
+  const wallet = await createWallet()
+  await saveWallet(wallet, path)
+  return wallet
+}
+
+async function openKey(path: string): Promise<NodeKey> {
+  const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return undefined
+    throw new ApusError('key-missing', `The node key ${path} cannot be read.`, { cause })
+  })
+  if (text !== undefined) return nodeKey(new Uint8Array(Buffer.from(text.trim(), 'base64url')))
+  const seed = randomBytes(NODE_KEY_BYTES)
+  const file = await open(path, 'wx', 0o600)
+  try {
+    await file.writeFile(`${seed.toString('base64url')}\n`)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  return nodeKey(seed)
+}
