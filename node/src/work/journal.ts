@@ -56,7 +56,7 @@ interface Queued {
 }
 
 /**
- * The miner's memory of its jobs: a log of checked lines, each on the disk before its promise resolves. An append log
+ * The miner's memory of its jobs: a log of checked lines, each on the disk before its promises resolve. An append log
  * rather than a database, because a full disk then fails one write, visibly, and a torn end is found and cut off.
  */
 export class Journal {
@@ -66,6 +66,7 @@ export class Journal {
   #queue: Queued[] = []
   #writing: Promise<void> | undefined
   #full = false
+  #compactAbove = COMPACT_ABOVE_BYTES
 
   private constructor(file: JournalFile, entries: Map<JobId, JournalEntry>, bytes: number) {
     this.#file = file
@@ -80,15 +81,15 @@ export class Journal {
     let good = 0
     for (let line = 1; good < bytes.length; line++) {
       const end = bytes.indexOf('\n', good)
-      const record = end < 0 ? undefined : parseLine(bytes.toString('utf8', good, end))
-      if (record === undefined) {
-        // The last line alone may be half written: whoever waited for it never got an answer.
+      const records = end < 0 ? undefined : parseLine(bytes.toString('utf8', good, end))
+      if (records === undefined) {
+        // The last line alone may be half written: whoever waited for its records never got an answer.
         if (end >= 0 && end < bytes.length - 1)
           throw new ApusError('journal-damaged', `Line ${line} of the journal is not what was written there.`)
         await file.truncate(good)
         break
       }
-      applyRecord(entries, record)
+      for (const record of records) applyRecord(entries, record)
       good = end + 1
     }
     return new Journal(file, entries, good)
@@ -148,9 +149,7 @@ export class Journal {
   #write(record: JournalRecord): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#queue.push({ record, resolve, reject })
-      this.#writing ??= this.#flush().finally(() => {
-        this.#writing = undefined
-      })
+      this.#writing ??= this.#flush()
     })
   }
 
@@ -159,7 +158,7 @@ export class Journal {
     while (this.#queue.length > 0) {
       const batch = this.#queue
       this.#queue = []
-      const bytes = Buffer.from(batch.map(q => lineOf(q.record)).join(''))
+      const bytes = Buffer.from(lineOf(batch.map(q => q.record)))
       try {
         await this.#file.append(bytes)
         this.#full = false
@@ -168,20 +167,24 @@ export class Journal {
           applyRecord(this.#entries, record)
           resolve()
         }
-        if (this.#bytes > COMPACT_ABOVE_BYTES) await this.#compact().catch(() => {})
+        if (this.#bytes > this.#compactAbove) await this.#compact().catch(() => {})
       } catch (cause) {
         const error = this.#writeError(cause)
         for (const { reject } of batch) reject(error)
       }
     }
+    // Not a turn later: a record that comes meanwhile would wait for a flush that is over.
+    this.#writing = undefined
   }
 
   async #compact(): Promise<void> {
-    const bytes = Buffer.from([...this.#entries.values()].flatMap(recordsOf).map(lineOf).join(''))
+    const bytes = Buffer.from([...this.#entries.values()].map(e => lineOf(recordsOf(e))).join(''))
     try {
       await this.#file.replace(bytes)
       this.#bytes = bytes.length
       this.#full = false
+      // Twice what is live, or a journal of many live jobs would be rewritten with every record.
+      this.#compactAbove = Math.max(COMPACT_ABOVE_BYTES, 2 * bytes.length)
     } catch (cause) {
       throw this.#writeError(cause)
     }
@@ -205,15 +208,15 @@ export class Journal {
 const checkOf = (json: string): string =>
   createHash('sha256').update(json).digest('hex').slice(0, CHECK_CHARS)
 
-function lineOf(record: JournalRecord): string {
-  const json = JSON.stringify(record)
+function lineOf(records: readonly JournalRecord[]): string {
+  const json = JSON.stringify(records)
   return `${checkOf(json)} ${json}\n`
 }
 
-function parseLine(line: string): JournalRecord | undefined {
+function parseLine(line: string): JournalRecord[] | undefined {
   const json = line.slice(CHECK_CHARS + 1)
   if (line.slice(0, CHECK_CHARS) !== checkOf(json)) return undefined
-  return recordSchema.parse(JSON.parse(json))
+  return z.array(recordSchema).parse(JSON.parse(json))
 }
 
 function applyRecord(entries: Map<JobId, JournalEntry>, record: JournalRecord): void {
