@@ -36,8 +36,8 @@ export const addressOf = (name: string): string => name.replace(/[^A-Za-z0-9_-]/
 export const APUS = 10n ** 12n
 export const SUPPLY = 10n ** 21n
 
-const UNIT = addressOf('messenger')
-const DEPLOYER = addressOf('deployer')
+export const UNIT = addressOf('messenger')
+export const DEPLOYER = addressOf('deployer')
 /** Tags that a messenger unit does not carry over when it pushes a message. */
 const NOT_PUSHED = new Set(['Data-Protocol', 'Variant', 'Type', 'From-Process', 'From-Module'])
 
@@ -72,7 +72,7 @@ export class World {
   readonly token = addressOf('token-process')
   readonly network = addressOf('network-process')
   readonly published: { token: Published; network: Published } = { token: {}, network: {} }
-  /** Everything sent to an address that is not one of the two processes. */
+  /** Everything sent to an address that is not one of the two contracts. */
   readonly inbox: Sent[] = []
   /** Messages between the processes that have not been delivered. */
   readonly flying: Sent[] = []
@@ -81,34 +81,31 @@ export class World {
   now = 1_700_000_000_000
   evaluations = 0
   evaluationMs = 0
-  #processes: { token: AosTestProcess; network: AosTestProcess } | undefined
+  readonly #processes = new Map<string, AosTestProcess>()
   #chain = createHash('sha256').update('genesis').digest('base64url')
 
   static async create(options: WorldOptions = {}): Promise<World> {
     const world = new World()
-    const aos = await loadAos()
     const given = Object.values(options.balances ?? {}).reduce((sum, units) => sum + units, 0n)
     const balances = Object.fromEntries(
       Object.entries({ ...options.balances, [DEPLOYER]: SUPPLY - given }).map(([k, v]) => [k, String(v)]),
     )
-    const start = async (id: string, source: string) => {
-      const tags = { Authority: UNIT, Scheduler: addressOf('scheduler') }
-      const process = await aos.spawn({ id, owner: DEPLOYER, tags, timestamp: world.now })
-      const loaded = await process.handle({ tags: { Action: 'Eval' }, data: source, timestamp: world.now })
-      if (loaded.Error !== undefined) throw new Error(loaded.Error)
-      world.#read(id, loaded.Messages)
-      return process
-    }
     const parameters = { ...TEST_PARAMETERS, ...options.parameters }
-    world.#processes = {
-      token: await start(world.token, (await bundle('token', { balances })).source),
-      network: await start(
-        world.network,
-        (await bundle('network', { token: world.token, parameters })).source,
-      ),
-    }
+    await world.load(world.token, (await bundle('token', { balances })).source)
+    await world.load(world.network, (await bundle('network', { token: world.token, parameters })).source)
     world.checkInvariants()
     return world
+  }
+
+  /** Spawns a process of the deployer and loads its code. */
+  async load(id: string, source: string): Promise<void> {
+    const aos = await loadAos()
+    const tags = { Authority: UNIT, Scheduler: addressOf('scheduler') }
+    const process = await aos.spawn({ id, owner: DEPLOYER, tags, timestamp: this.now })
+    const loaded = await process.handle({ tags: { Action: 'Eval' }, data: source, timestamp: this.now })
+    if (loaded.Error !== undefined) throw new Error(loaded.Error)
+    this.#processes.set(id, process)
+    this.#read(id, loaded.Messages)
   }
 
   /** A wallet's signed message; what it causes between the processes follows at once unless `delivering` is off. */
@@ -137,8 +134,8 @@ export class World {
     data?: string
     timestamp?: number
   }): Promise<Outcome> {
-    const target = this.#processes?.[message.process === this.token ? 'token' : 'network']
-    if (!target) throw new Error('the world is not started')
+    const target = this.#processes.get(message.process)
+    if (!target) throw new Error(`there is no process ${message.process}`)
     this.evaluations++
     this.now += 1
     const id = message.id ?? digestOf(`message ${this.evaluations}`)
@@ -229,7 +226,8 @@ export class World {
     for (const message of messages) {
       const tags = message.Tags
       if (tags.some(t => t.name === 'device' && t.value === 'patch@1.0')) {
-        merge(this.published[process === this.token ? 'token' : 'network'], tags)
+        if (process === this.token) merge(this.published.token, tags)
+        if (process === this.network) merge(this.published.network, tags)
         continue
       }
       check(new Set(tags.map(t => t.name)).size === tags.length, 'no message has a tag twice')
@@ -242,8 +240,8 @@ export class World {
       })
     }
     for (const message of sent) {
-      const between = message.to === this.token || message.to === this.network
-      ;(between ? this.flying : this.inbox).push(message)
+      if (this.#processes.has(message.to)) this.flying.push(message)
+      if (message.to !== this.token && message.to !== this.network) this.inbox.push(message)
     }
     return sent
   }
@@ -290,7 +288,13 @@ export class World {
       owned + inFlight(['Debit-Notice', 'Burn-Notice']) === held + inFlight(['Credit-Notice']),
       'what the network holds is what the token says, but for notices on their way',
     )
-    check(SUPPLY - supply === burnt + inFlight(['Burn-Notice']), 'burnt units have left the supply')
+    const elsewhere = sum(
+      this.inbox.filter(m => m.tags.Action === 'Burn-Notice').map(m => BigInt(m.tags.Quantity ?? '0')),
+    )
+    check(
+      SUPPLY - supply === burnt + inFlight(['Burn-Notice']) + elsewhere,
+      'burnt units have left the supply',
+    )
   }
 }
 
