@@ -11,6 +11,7 @@ import {
   toBase64Url,
 } from '@apus/shared'
 import type { LlamaContextSequence, SequenceEvaluateOptions, Token } from 'node-llama-cpp'
+import { stopIfAborted } from '../../models/stop-if-aborted.ts'
 import type { ChosenToken, Generation, GenerationRequest } from '../engine.ts'
 
 export interface PinnedSequence {
@@ -83,15 +84,6 @@ function checkPrompt(on: PinnedSequence, prompt: readonly number[]): void {
       'prompt-too-long',
       `The prompt has ${prompt.length} tokens; the model holds ${on.positions}.`,
     )
-}
-
-function stopIfAborted(signal: AbortSignal): void {
-  if (signal.aborted)
-    throw new ApusError('aborted', 'The run was stopped.', {
-      retry: true,
-      blame: 'nobody',
-      cause: signal.reason,
-    })
 }
 
 /** Evaluates all whole batches of the prompt but the last, and returns the tokens that are left. */

@@ -1,0 +1,81 @@
+import type { FileHandle } from 'node:fs/promises'
+import { ApusError } from '@apus/shared'
+import type { LinearSource } from './linear-source.ts'
+import { type NumberFormats, rowFormats } from './number-formats.ts'
+import { GROUP, type QuantisedRow, quantiseRow } from './quantise-row.ts'
+
+const SEGMENT = 8192
+const TILE_WEIGHTS = 16_384
+const MAX_TILE_ROWS = 64
+const MIN_SHIFT = 1
+const MAX_SHIFT = 56
+/** Bounds of exponent − residual bits for rows that also serve as embeddings. */
+const MIN_EMBEDDING_SHIFT = -12
+const MAX_EMBEDDING_SHIFT = 30
+const SATURATION = 2 ** 30 - 1
+
+interface MachineRow extends QuantisedRow {
+  readonly shift: number
+  readonly bias: number
+}
+
+/** Rows of a tile for a matrix of this many columns: the largest power of two that keeps a tile at 16,384 weights. */
+export function tileRows(columns: number): number {
+  const width = Math.min(Math.ceil(columns / GROUP) * GROUP, SEGMENT)
+  let rows = MAX_TILE_ROWS
+  while (rows * width > TILE_WEIGHTS) rows /= 2
+  return rows
+}
+
+/** The tiles of a matrix in the order of a bundle. */
+export async function* encodeTensor(
+  file: FileHandle,
+  source: LinearSource,
+  formats: NumberFormats,
+  valueRows: number,
+  embeds: boolean,
+): AsyncGenerator<Uint8Array> {
+  const read = await source.open(file)
+  const perTile = tileRows(source.columns)
+  const padded = Math.ceil(source.columns / GROUP) * GROUP
+  for (let from = 0; from < source.rows; from += perTile) {
+    const rows: MachineRow[] = []
+    for (let r = from; r < Math.min(from + perTile, source.rows); r++) {
+      const { input, output } = rowFormats(source.kind, r, valueRows, formats)
+      const change = input - output
+      const bounds = {
+        min: Math.max(MIN_SHIFT - change, embeds ? MIN_EMBEDDING_SHIFT + formats.residual : -Infinity),
+        max: Math.min(MAX_SHIFT - change, embeds ? MAX_EMBEDDING_SHIFT + formats.residual : Infinity),
+      }
+      const { values, factor, bias } = await read(r)
+      const row = quantiseRow(values, factor, bounds)
+      rows.push({ ...row, shift: row.exponent + change, bias: fixedBias(bias * factor, output) })
+    }
+    for (let column = 0; column < padded; column += SEGMENT)
+      yield encodeTile(rows, column, Math.min(column + SEGMENT, padded))
+  }
+}
+
+function encodeTile(rows: readonly MachineRow[], from: number, to: number): Uint8Array {
+  const columns = to - from
+  const groups = columns / GROUP
+  const tile = Buffer.alloc(rows.length * (columns + 2 * groups + 1 + 4))
+  const multipliersAt = rows.length * columns
+  const shiftsAt = multipliersAt + rows.length * groups * 2
+  const biasesAt = shiftsAt + rows.length
+  rows.forEach((row, r) => {
+    tile.set(new Uint8Array(row.weights.buffer, from, columns), r * columns)
+    for (let g = 0; g < groups; g++)
+      tile.writeUInt16LE(row.multipliers[from / GROUP + g] as number, multipliersAt + (r * groups + g) * 2)
+    tile.writeUInt8(row.shift, shiftsAt + r)
+    tile.writeInt32LE(from === 0 ? row.bias : 0, biasesAt + r * 4)
+  })
+  return tile
+}
+
+function fixedBias(bias: number, bits: number): number {
+  const fixed = Math.round(bias * (1 << bits))
+  if (Math.abs(fixed) > SATURATION)
+    throw new ApusError('model-unsupported', 'A bias of the model is too large for the machine.')
+  return fixed
+}
