@@ -78,6 +78,7 @@ export async function spawnUnits(dir: string, port = 0): Promise<UnitsChild> {
   const child = spawn(process.execPath, [MAIN, '--dir', dir, '--port', String(port), '--module', module], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
+  process.once('exit', () => child.kill('SIGKILL'))
   const exited = once(child, 'exit')
   const [line] = (await Promise.race([
     once(createInterface(child.stdout), 'line'),

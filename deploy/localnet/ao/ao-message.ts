@@ -13,7 +13,6 @@ export interface AoMessage {
   readonly From: string
   readonly 'Forwarded-By'?: string
   readonly Anchor?: string
-  readonly Signature?: string
   readonly Data: string
   readonly Tags: readonly Tag[]
   readonly Epoch: number

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import type { AoEnvironment, AoMessage, AoResult } from './ao-message.ts'
-import { PAGE_BYTES, type ProcessSnapshot, ResidentProcess } from './resident-process.ts'
+import { PAGE_BYTES, type ProcessSnapshot, ResidentProcess, threadCpuMs } from './resident-process.ts'
 
 export type ComputeRequest =
   | {
@@ -16,7 +16,12 @@ export type ComputeRequest =
   | { readonly kind: 'snapshot'; readonly process: string; readonly file: string }
   | { readonly kind: 'unload'; readonly process: string }
 
-export type ComputeAnswer = { readonly result?: AoResult; readonly ms: number; readonly failed?: string }
+export interface ComputeAnswer {
+  readonly result?: AoResult
+  /** Processor time that the request took. */
+  readonly ms: number
+  readonly failed?: string
+}
 
 /** Fast rather than small: a snapshot is mostly Lua heap and is rewritten often. */
 const GZIP_LEVEL = 1
@@ -72,7 +77,7 @@ async function perform(request: ComputeRequest): Promise<AoResult | undefined> {
 
 // The other side sends one request and waits for its answer, so requests never overlap.
 parentPort?.on('message', async (request: ComputeRequest) => {
-  const began = performance.now()
+  const began = threadCpuMs()
   let answer: Omit<ComputeAnswer, 'ms'>
   try {
     const result = await perform(request)
@@ -80,5 +85,5 @@ parentPort?.on('message', async (request: ComputeRequest) => {
   } catch (error) {
     answer = { failed: error instanceof Error ? error.message : String(error) }
   }
-  parentPort?.postMessage({ ...answer, ms: performance.now() - began })
+  parentPort?.postMessage({ ...answer, ms: threadCpuMs() - began })
 })

@@ -10,7 +10,10 @@ export const environmentOf = (process: AoProcess, authority: string): AoEnvironm
   Module: { Id: process.module, Owner: authority, Tags: [] },
 })
 
-/** A scheduled item as its process sees it; only the authority's signature lets one speak for a process. */
+/**
+ * A scheduled item as its process sees it. Its signature is left out: aos reads it for nothing, and decoding it in
+ * Lua takes a fifth of the time of a small message. Only the authority's signature lets one speak for a process.
+ */
 export function messageOf(
   item: ParsedItem,
   process: AoProcess,
@@ -27,7 +30,6 @@ export function messageOf(
     From: spokenFor ?? sender,
     ...(spokenFor === undefined ? {} : { 'Forwarded-By': sender }),
     Anchor: item.anchor,
-    Signature: item.signature,
     Data: Buffer.from(item.data.buffer, item.data.byteOffset, item.data.byteLength).toString(),
     Tags: item.tags.filter(tag => !isSenderTag(tag.name)),
     Epoch: 0,

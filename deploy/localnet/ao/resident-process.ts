@@ -12,8 +12,8 @@ export const PAGE_BYTES = 65_536
 const MODULE_FORMAT = 'wasm64-unknown-emscripten-draft_2024_02_15'
 /** Not enforced by this module format; the watchdog over the worker is what ends long computations. */
 const COMPUTE_LIMIT = 9e12
-/** Evaluation time that undoing a failed message may have to repeat: about ten times what one memory scan costs. */
-const REPEAT_BUDGET_MS = 40
+/** Evaluation time that undoing a failed message may have to repeat, in scans of the memory; a scan is the price. */
+const REPEAT_BUDGET_SCANS = 16
 /** Message text kept for repeating, so that large messages do not pile up in memory. */
 const REPEAT_BUDGET_BYTES = 1 << 20
 const ignore = (): void => undefined
@@ -93,6 +93,12 @@ function resultOf(raw: Awaited<ReturnType<Awaited<ReturnType<typeof AoLoader>>>>
   return { Output: raw.Output ?? '', ...outgoing.data }
 }
 
+/** Time this thread has worked; unlike the clock it does not count what other programs take. */
+export function threadCpuMs(): number {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1000
+}
+
 /** The result of a message that changed nothing. */
 export function failure(error: string): AoResult {
   return {
@@ -118,6 +124,7 @@ export class ResidentProcess {
   #since: AoMessage[] = []
   #sinceMs = 0
   #sinceBytes = 0
+  #scanMs = 0
 
   private constructor(module: WebAssembly.Module, environment: AoEnvironment, machine: Machine) {
     this.#module = module
@@ -142,13 +149,14 @@ export class ResidentProcess {
 
   /** Evaluates a message; its effects last unless the result carries an `Error`. */
   async evaluate(message: AoMessage): Promise<AoResult> {
-    const began = performance.now()
+    const began = threadCpuMs()
     const result = await this.#attempt(message)
     if (result.Error !== undefined) return result
     this.#since.push(message)
-    this.#sinceMs += performance.now() - began
+    this.#sinceMs += threadCpuMs() - began
     this.#sinceBytes += message.Data.length
-    const overBudget = this.#sinceMs > REPEAT_BUDGET_MS || this.#sinceBytes > REPEAT_BUDGET_BYTES
+    const overBudget =
+      this.#sinceMs > REPEAT_BUDGET_SCANS * this.#scanMs || this.#sinceBytes > REPEAT_BUDGET_BYTES
     if (overBudget || this.#committed === undefined) this.#commit()
     return result
   }
@@ -189,6 +197,7 @@ export class ResidentProcess {
   }
 
   #commit(): void {
+    const began = threadCpuMs()
     const { buffer } = this.#machine.memory
     const committed = this.#committed ?? new Map<number, Buffer>()
     for (let index = 0; index < buffer.byteLength / PAGE_BYTES; index++) {
@@ -203,6 +212,7 @@ export class ResidentProcess {
     this.#since = []
     this.#sinceMs = 0
     this.#sinceBytes = 0
+    this.#scanMs = threadCpuMs() - began
   }
 
   #restorePages(): void {
