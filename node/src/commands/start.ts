@@ -1,32 +1,38 @@
 import { once } from 'node:events'
-import { createLogger, describeError } from '@apus/shared'
+import { createLogger } from '@apus/shared'
 import { Command } from 'commander'
-import { lockHome, readSettings } from '../home/home.ts'
+import { type Home, lockHome, readSettings } from '../home/home.ts'
+import type { MinerParts } from '../miner.ts'
 import { openMiner } from '../open-miner.ts'
 import { type Console, homeOf } from './console.ts'
 
 /** `start`: mines until SIGINT or SIGTERM; a second signal stops at once. */
 export const startCommand = (io: Console): Command =>
-  new Command('start').description('mine until stopped').action(async (_options, command: Command) => {
-    const home = homeOf(command, io)
-    const settings = await readSettings(home)
-    const log = createLogger({ name: 'miner', level: settings.log })
-    const unlock = await lockHome(home, process.pid)
-    try {
-      const miner = await openMiner(home, settings, log)
-      const { peer, addresses, models } = miner.status()
-      io.print(JSON.stringify({ ready: true, peer, addresses, models, statusPort: miner.statusPort }))
-      await signalled()
-      io.print(`Stopping; seats in hand: ${miner.status().owed}. Once more to stop at once.`)
-      const stopped = miner.stop(settings.stopGraceSeconds * 1000)
-      await Promise.race([stopped, signalled().then(() => process.exit(1))])
-      io.print('Stopped.')
-    } catch (error) {
-      log.error({ err: error }, describeError(error))
-      throw error
-    } finally {
-      await unlock()
-    }
-  })
+  new Command('start')
+    .description('mine until stopped')
+    .action((_options, command: Command) => mine(io, homeOf(command, io)))
+
+/** Mines with a home until a signal. `change` may replace parts of the miner. */
+export async function mine(
+  io: Console,
+  home: Home,
+  change?: (parts: MinerParts) => MinerParts,
+): Promise<void> {
+  const settings = await readSettings(home)
+  const log = createLogger({ name: 'miner', level: settings.log })
+  const unlock = await lockHome(home, process.pid)
+  try {
+    const miner = await openMiner(home, settings, log, change)
+    const { peer, addresses, models } = miner.status()
+    io.print(JSON.stringify({ ready: true, peer, addresses, models, statusPort: miner.statusPort }))
+    await signalled()
+    io.print(`Stopping; seats in hand: ${miner.status().owed}. Once more to stop at once.`)
+    const stopped = miner.stop(settings.stopGraceSeconds * 1000)
+    await Promise.race([stopped, signalled().then(() => process.exit(1))])
+    io.print('Stopped.')
+  } finally {
+    await unlock()
+  }
+}
 
 const signalled = (): Promise<unknown> => Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])
