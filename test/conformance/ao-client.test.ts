@@ -91,7 +91,11 @@ describe.each(['legacy', 'mainnet'] as const)('AO in %s mode', mode => {
     const process = await client.spawn({})
     await evalLua(client, process, COUNTER)
     const stop = new AbortController()
-    const options = { pollMs: 10, signal: stop.signal, onError: (error: unknown) => expect.unreachable(String(error)) }
+    const options = {
+      pollMs: 10,
+      signal: stop.signal,
+      onError: (error: unknown) => expect.unreachable(String(error)),
+    }
     const values: unknown[] = []
     let cursor: string | undefined
     await client.sendAndWait({ process, tags: INCREMENT })

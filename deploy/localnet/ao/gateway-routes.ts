@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Tag } from '../../../shared/src/arweave/data-item.ts'
-import { admitChunk, admitTransaction, readTransaction } from '../../../shared/src/arweave/transaction.ts'
+import { admitChunk, admitTransaction } from '../../../shared/src/arweave/transaction.ts'
 import { ApusError } from '../../../shared/src/kit/errors.ts'
 import { tagValue } from './ao-message.ts'
 import { byteRange } from './byte-range.ts'
@@ -127,8 +127,8 @@ export class Gateway {
     const { ledger } = this.#units
     for (const part of ledger.weave) {
       if (part.root !== root || part.bytes !== bytes) continue
-      const tags = readTransaction(ledger.transaction(part.id)?.json ?? Buffer.from('{}')).tags
-      if (tagValue(tags, 'Bundle-Format') !== 'binary') continue
+      const transaction = ledger.transaction(part.id)
+      if (!transaction || tagValue(transaction.tags, 'Bundle-Format') !== 'binary') continue
       for (const item of await unbundle(this.#files.read(root, bytes, 0, bytes - 1), bytes))
         await this.#units.store(item)
     }
@@ -140,9 +140,7 @@ export class Gateway {
     if (!found) {
       if (!ledger.hasItem(id) || field !== 'status') return sendText(response, 404, 'Not Found')
     } else if (field === undefined) {
-      response.writeHead(200, { 'content-type': 'application/json' })
-      response.end(found.json)
-      return true
+      return sendJson(response, 200, found.posted)
     } else if (field === 'offset') {
       return sendJson(response, 200, { size: String(found.part.bytes), offset: String(found.part.end) })
     }
@@ -200,7 +198,6 @@ export class Gateway {
     const found = ledger.transaction(id)
     if (!found || !this.#files.has(found.part.root, found.part.bytes)) return undefined
     const { root, bytes } = found.part
-    const { tags } = readTransaction(found.json)
-    return { id, tags, bytes, read: (first, last) => this.#files.read(root, bytes, first, last) }
+    return { id, tags: found.tags, bytes, read: (first, last) => this.#files.read(root, bytes, first, last) }
   }
 }

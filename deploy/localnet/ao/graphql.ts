@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { ParsedItem, Tag } from '../../../shared/src/arweave/data-item.ts'
-import { readTransaction } from '../../../shared/src/arweave/transaction.ts'
 import { ApusError } from '../../../shared/src/kit/errors.ts'
 import { type GraphqlValue, type RootField, rootFields } from './graphql-arguments.ts'
 import { type Exchange, readJson, sendJson } from './http.ts'
@@ -129,7 +128,8 @@ function lookUp(ledger: Ledger, module: ModuleRecord, id: string): Indexed | und
   if (item) return ofItem(item, ledger.height(id))
   const transaction = ledger.transaction(id)
   if (!transaction) return undefined
-  const { owner, target, tags, last_tx, signature } = readTransaction(transaction.json)
+  const { owner, tags } = transaction
+  const { target, last_tx, signature } = transaction.posted
   const { bytes } = transaction.part
   const height = ledger.height(id)
   return { id, owner, recipient: target, tags, anchor: last_tx, signature, dataBytes: bytes, height }

@@ -1,5 +1,6 @@
 import { applyPatches, type PatchState } from '../../../shared/src/ao/patch-state.ts'
 import { type ParsedItem, parseDataItem } from '../../../shared/src/arweave/data-item.ts'
+import { type PostedTransaction, readTransaction } from '../../../shared/src/arweave/transaction.ts'
 import type { AoResult, Tag } from './ao-message.ts'
 import { tagValue } from './ao-message.ts'
 import { AppendLog, type LogEntry, type LogPlace } from './append-log.ts'
@@ -63,6 +64,13 @@ export interface AoProcess {
   state: PatchState
   /** Who asked for cron messages. */
   readonly monitors: Set<string>
+}
+
+export interface StoredTransaction {
+  readonly posted: PostedTransaction
+  readonly owner: string
+  readonly tags: readonly Tag[]
+  readonly part: WeavePart
 }
 
 interface Stored extends LogPlace {
@@ -135,10 +143,13 @@ export class Ledger {
     return item
   }
 
-  /** The JSON of a posted transaction, without its data, and where its data lies. */
-  transaction(id: string): { readonly json: Buffer; readonly part: WeavePart } | undefined {
+  /** A posted transaction without its data, its owner and tags readable, and where its data lies. */
+  transaction(id: string): StoredTransaction | undefined {
     const known = this.#transactions.get(id)
-    return known && { json: this.#log.read(known), part: known.part }
+    if (!known) return undefined
+    const posted = JSON.parse(this.#log.read(known).toString()) as PostedTransaction
+    const { owner, tags } = readTransaction(posted)
+    return { posted, owner, tags, part: known.part }
   }
 
   /** Block height at which an item or transaction came. */

@@ -1,10 +1,4 @@
-import {
-  constants,
-  createHash,
-  createPublicKey,
-  type KeyObject,
-  verify as verifySignature,
-} from 'node:crypto'
+import { constants, createHash, createPublicKey, type KeyObject, verify } from 'node:crypto'
 import { promisify } from 'node:util'
 import { createData, DataItem, MAX_TAG_BYTES } from 'arbundles'
 import { ApusError } from '../kit/errors.ts'
@@ -65,7 +59,7 @@ const LENGTHS = {
 /** Public keys turned into key objects; as many wallets as one process commonly meets. */
 const KEY_CACHE_SIZE = 256
 const keys = new Map<string, KeyObject>()
-const verifyAsync = promisify(verifySignature)
+const verifyAsync = promisify(verify)
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest()
 
@@ -171,18 +165,28 @@ export async function verifyDataItem({ raw }: Pick<ParsedItem, 'raw'>): Promise<
   const item = new DataItem(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength))
   const type = item.signatureType as ItemKeyType
   const message = signedMessage(item, type)
+  return verifySignature(type, item.rawOwner, message, item.rawSignature)
+}
+
+/** Whether a signature over a message is that of an RSA-PSS (1) or Ed25519 (2) public key. */
+export async function verifySignature(
+  type: ItemKeyType,
+  publicKey: Uint8Array,
+  message: Uint8Array,
+  signature: Uint8Array,
+): Promise<boolean> {
   try {
-    const key = publicKeyOf(item.rawOwner, type)
-    if (type === 2) return await verifyAsync(null, message, key, item.rawSignature)
+    const key = publicKeyOf(publicKey, type)
+    if (type === 2) return await verifyAsync(null, message, key, signature)
     const padding = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_AUTO }
-    return await verifyAsync('sha256', message, { key, ...padding }, item.rawSignature)
+    return await verifyAsync('sha256', message, { key, ...padding }, signature)
   } catch {
     return false
   }
 }
 
-function publicKeyOf(owner: Buffer, type: ItemKeyType): KeyObject {
-  const text = owner.toString('base64url')
+function publicKeyOf(owner: Uint8Array, type: ItemKeyType): KeyObject {
+  const text = Buffer.from(owner).toString('base64url')
   const known = keys.get(text)
   if (known) return known
   const jwk = type === 1 ? { kty: 'RSA', n: text, e: 'AQAB' } : { kty: 'OKP', crv: 'Ed25519', x: text }

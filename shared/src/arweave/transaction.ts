@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import Arweave from 'arweave'
-import { validatePath } from 'arweave/node/lib/merkle.js'
+import { generateTransactionChunks, validatePath } from 'arweave/node/lib/merkle.js'
 import { z } from 'zod'
 import { ApusError } from '../kit/errors.ts'
-import { addressOf, type Tag } from './data-item.ts'
+import { addressOf, type Tag, verifySignature } from './data-item.ts'
 
 const text = (encoded: string): string => Buffer.from(encoded, 'base64url').toString()
 const base64url = z.string().regex(/^[A-Za-z0-9_-]*$/)
@@ -38,28 +38,32 @@ const invalid = (reason: string): ApusError =>
 export async function admitTransaction(value: unknown): Promise<PostedTransaction> {
   const posted = postedSchema.safeParse(value)
   if (!posted.success) throw invalid(z.prettifyError(posted.error))
-  const signed = arweave.transactions.fromRaw({ ...posted.data, data: '' })
-  const good = await arweave.transactions.verify(signed).catch(() => false)
-  if (!good) throw invalid('its id or signature is wrong')
+  const { id, owner, signature } = posted.data
+  const signatureBytes = Buffer.from(signature, 'base64url')
+  const signed = await arweave.transactions.fromRaw({ ...posted.data, data: '' }).getSignatureData()
+  const idHolds = createHash('sha256').update(signatureBytes).digest('base64url') === id
+  if (!idHolds || !(await verifySignature(1, Buffer.from(owner, 'base64url'), signed, signatureBytes)))
+    throw invalid('its id or signature is wrong')
   const data = Buffer.from(posted.data.data, 'base64url')
-  if (data.length === 0) return posted.data
-  const carrier = await arweave.createTransaction({
-    data,
-    owner: posted.data.owner,
-    last_tx: '',
-    reward: '0',
-  })
-  await carrier.prepareChunks(data)
-  if (carrier.data_root !== posted.data.data_root || data.length !== Number(posted.data.data_size))
-    throw invalid('its data is not what it commits to')
+  if (data.length > 0) {
+    const same =
+      data.length === Number(posted.data.data_size) && (await dataRootOf(data)) === posted.data.data_root
+    if (!same) throw invalid('its data is not what it commits to')
+  }
   return posted.data
 }
 
-/** A stored transaction with readable tags and the owner's address. */
+/** The Merkle root by which a transaction commits to its data. */
+export async function dataRootOf(data: Uint8Array): Promise<string> {
+  if (data.length === 0) return ''
+  const { data_root: root } = await generateTransactionChunks(data)
+  return Buffer.from(root).toString('base64url')
+}
+
+/** A transaction with readable tags, and the owner's address in place of the key. */
 export function readTransaction(
-  json: Buffer,
+  posted: PostedTransaction,
 ): Omit<PostedTransaction, 'tags'> & { readonly tags: readonly Tag[] } {
-  const posted = JSON.parse(json.toString()) as PostedTransaction
   const tags = posted.tags.map(({ name, value }) => ({ name: text(name), value: text(value) }))
   return { ...posted, owner: addressOf(Buffer.from(posted.owner, 'base64url')), tags }
 }
