@@ -7,7 +7,7 @@ export const WINDOWS = {
   drawRetry: 30_000,
   commit: 600_000,
   reveal: 600_000,
-  dispute: 3_600_000,
+  dispute: 900_000,
 } as const
 const MAX_REDRAWS = 2
 

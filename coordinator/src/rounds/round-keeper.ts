@@ -12,7 +12,7 @@ import { nextMove, type TickReason } from './next-move.ts'
 import { pauseAfter, planTick, type TickPlan, type Watched, type Wish, watch } from './tick-plan.ts'
 
 /** A look at all jobs without anything having changed: cheap, and it catches what no event told (ms). */
-const LOOK_INTERVAL_MS = 1_000
+const LOOK_INTERVAL_MS = 5_000
 /** What a tick did is published soon; until then, and for this long at most, no other tick is thought about (ms). */
 const PUBLICATION_PATIENCE_MS = 2_000
 
