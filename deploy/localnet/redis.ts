@@ -142,8 +142,8 @@ function startError(what: string, output: string, port: number, cause: unknown):
   })
 }
 
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
+/** A port of loopback that was free a moment ago. */
+export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)

@@ -7,7 +7,13 @@ export class Progress {
     this.turn = 0
   }
 
-  /** Runs `work(report)`; shows its reports and, when it took noticeable time, its result. */
+  /**
+   * Runs `work(report)` and gives its result; shows its reports, and that it is done when it took noticeable time.
+   * @template T
+   * @param {string} name
+   * @param {(report: (text: string) => void) => T | Promise<T>} work
+   * @returns {Promise<T>}
+   */
   async step(name, work) {
     const started = Date.now()
     let detail = ''
@@ -28,6 +34,7 @@ export class Progress {
       const seconds = (Date.now() - started) / 1000
       const said = typeof result === 'string' && !result.includes('/') ? ` · ${result}` : ''
       if (seconds > 0.5) this.#say(`✓ ${name}${said} (${seconds.toFixed(1)} s)`)
+      return result
     } finally {
       clearInterval(timer)
       this.#live('')

@@ -89,6 +89,8 @@ export async function findSoftwareGpus(cacheDir) {
       VK_DRIVER_FILES: icd,
       LD_LIBRARY_PATH: loaders.join(':'),
       XDG_RUNTIME_DIR: directory,
+      // Compiling kernels for a processor takes seconds; the driver keeps what it compiled here.
+      MESA_SHADER_CACHE_DIR: join(directory, 'shaders'),
     }
     found.push(/** @type {SoftwareGpu} */ ({ name, icd, env }))
   }

@@ -3,11 +3,13 @@ import type { AoClient, AoEmittedMessage } from '../ao/ao-client.ts'
 import type { Tag } from '../arweave/data-item.ts'
 import { ApusError } from '../kit/errors.ts'
 import type { DepositAction, NetworkAction, TokenAction } from '../protocol/actions.ts'
-import type { Address, JobId, ModelId, ProcessId } from '../protocol/identity.ts'
+import { type Address, amount, type JobId, type ModelId, type ProcessId } from '../protocol/identity.ts'
 import { type JobView, jobView, type PromptFormat } from '../protocol/job.ts'
 import type { Result } from '../protocol/round.ts'
 import type { SamplerSettings } from '../protocol/sampler.ts'
 import {
+  type AnswerView,
+  answerView,
   type MinerView,
   type ModelView,
   minerView,
@@ -132,6 +134,23 @@ export class NetworkClient {
     return BigInt(z.string().parse(messages[0]?.Data))
   }
 
+  async totalSupply(): Promise<bigint> {
+    const { messages } = await this.#call(this.token, 'Total-Supply', {})
+    return BigInt(z.string().parse(messages[0]?.Data))
+  }
+
+  /** Every holder of the token with its units, a page at a time. */
+  async balances(): Promise<Map<string, bigint>> {
+    const all = new Map<string, bigint>()
+    for (let cursor: string | undefined; ; ) {
+      const { messages } = await this.#call(this.token, 'Balances', { Cursor: cursor })
+      const page = z.record(z.string(), amount).parse(JSON.parse(z.string().parse(messages[0]?.Data)))
+      for (const [holder, units] of Object.entries(page)) all.set(holder, BigInt(units))
+      cursor = messages[0] && tagOf(messages[0], 'Next-Cursor')
+      if (cursor === undefined) return all
+    }
+  }
+
   job = (id: JobId): Promise<JobView | undefined> => this.#read(`jobs/${id}`, jobView)
   miner = (address: Address): Promise<MinerView | undefined> => this.#read(`miners/${address}`, minerView)
   model = (id: ModelId): Promise<ModelView | undefined> => this.#read(`models/${id}`, modelView)
@@ -143,11 +162,7 @@ export class NetworkClient {
     return value === undefined ? 0n : BigInt(z.coerce.string().parse(value))
   }
 
-  /** What is published of a job's answer: its text, or the id under which it is stored. */
-  async answer(id: JobId): Promise<unknown> {
-    const value = await this.#ao.state(this.network, `answers/${id}`)
-    return typeof value === 'string' ? JSON.parse(value) : value
-  }
+  answer = (id: JobId): Promise<AnswerView | undefined> => this.#read(`answers/${id}`, answerView)
 
   async prompt(id: JobId): Promise<string | undefined> {
     const value = await this.#ao.state(this.network, `prompts/${id}`)

@@ -1,4 +1,3 @@
-import { z } from 'zod'
 import { ApusError } from '../kit/errors.ts'
 import { type Clock, sleep } from '../kit/time.ts'
 import type { Address, JobId } from '../protocol/identity.ts'
@@ -24,8 +23,6 @@ export interface RequesterOptions {
   readonly clock: Clock
   readonly address: Address
 }
-
-const answerView = z.object({ text: z.string().optional(), id: z.string().optional() })
 
 /** The most a job can cost, in units: every seat at full length, and one audit seat where faults are provable. */
 export function priceOf(model: ModelView, request: Pick<JobRequest, 'maxTokens' | 'redundancy'>): bigint {
@@ -63,7 +60,10 @@ export class Requester {
         state = job.state
         onState?.(state)
       }
-      if (job?.agreed) return { job, ...(await this.#text(id)) }
+      if (job?.agreed) {
+        const answer = await this.#client.answer(id)
+        if (answer) return { job, text: answer.text, id: answer.id }
+      }
       if (job && ENDED.includes(job.state)) {
         throw new ApusError(
           job.code ?? job.state,
@@ -76,11 +76,6 @@ export class Requester {
       }
       await sleep(POLL_MS, signal)
     }
-  }
-
-  async #text(id: JobId): Promise<Pick<Answer, 'text' | 'id'>> {
-    const { text, id: stored } = answerView.parse(await this.#client.answer(id))
-    return { text, id: stored }
   }
 
   async #fund(price: bigint): Promise<void> {

@@ -1,0 +1,69 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describeError } from '@apus/shared'
+import { Command } from 'commander'
+import { Progress } from '../setup/progress.mjs'
+import { demonstrate, roleOf } from './demonstration.ts'
+import { DEMONSTRATION_MINERS, startLocalNetwork } from './network.ts'
+import { summary } from './summary.ts'
+
+const ROOT = join(import.meta.dirname, '..', '..')
+
+const options = new Command('npm start --')
+  .description('A whole APUS network on this machine; it answers two questions and stays up until Ctrl-C.')
+  .option('--once', 'end after the demonstration')
+  .option('--json', 'make the last line of output one JSON object')
+  .option('--dir <folder>', 'where the network is kept', join(ROOT, '.localnet'))
+  .parse()
+  .opts<{ once?: boolean; json?: boolean; dir: string }>()
+
+const startedAt = Date.now()
+const progress = new Progress(process.stderr)
+const interrupted = new Promise<void>(resolve => {
+  process.once('SIGINT', () => resolve())
+  process.once('SIGTERM', () => resolve())
+})
+
+/** A network that ends after the demonstration leaves nothing behind. */
+const dir = options.once ? await mkdtemp(join(tmpdir(), 'apus-localnet-')) : options.dir
+
+try {
+  const network = await progress.step('network', report =>
+    startLocalNetwork({
+      dir,
+      wallets: join(ROOT, '.cache', 'wallets'),
+      miners: DEMONSTRATION_MINERS,
+      report,
+    }),
+  )
+  try {
+    const result = await Promise.race([
+      progress.step('demonstration', report => demonstrate(network, startedAt, report)),
+      interrupted,
+    ])
+    if (result) {
+      console.log(summary(result, miner => roleOf(network, miner)))
+      if (!options.once) {
+        console.log(`The network is up. Ask it something from another terminal:
+
+  export APUS_NETWORK=${join(dir, 'network.json')} APUS_WALLET=${join(ROOT, '.cache', 'wallets', 'requester.json')}
+  npx apus infer "What is a volcano?"
+
+Ctrl-C stops it.`)
+        await interrupted
+      }
+      if (options.json) {
+        const { job: _, process: __, ...facts } = result
+        console.log(JSON.stringify(facts))
+      }
+      if (!result.conserved || result.liarPaid) process.exitCode = 1
+    }
+  } finally {
+    await progress.step('stopping', () => network.stop())
+  }
+  if (options.once) await rm(dir, { recursive: true, force: true })
+} catch (error) {
+  progress.fail(`${describeError(error)}\nLogs are in ${join(dir, 'logs')}.`)
+  process.exitCode = 1
+}

@@ -1,0 +1,336 @@
+import { randomBytes } from 'node:crypto'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import {
+  type Address,
+  type AoClient,
+  aoConfigSchema,
+  connectAo,
+  type ModelId,
+  NetworkClient,
+  type NetworkFile,
+  NODE_KEY_BYTES,
+  type NodeKey,
+  networkFileSchema,
+  nodeKey,
+  readConfig,
+  readNetworkFile,
+  sleep,
+  type Wallet,
+  writeNetworkFile,
+} from '@apus/shared'
+import { z } from 'zod'
+import { deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
+import { register } from '../../node/src/work/registration.ts'
+import { Child } from './child.ts'
+import { type EmbeddedModel, embeddedModel } from './embedded-model.ts'
+import { LOCAL_PARAMETERS } from './parameters.ts'
+import { freePort, type RedisServer, startRedis } from './redis.ts'
+import { ensureWallet } from './wallets.ts'
+
+const APUS = 10n ** 12n
+const SUPPLY = 10n ** 21n
+const STAKE = 20_000n * APUS
+const REQUESTER_FUNDS = 10_000n * APUS
+const BASE_PRICE = APUS
+const TOKEN_PRICE = APUS / 100n
+const LISTING_FUNDS = 1_000n * APUS
+const MAX_CONTEXT = 256
+const POLL_MS = 200
+const COORDINATOR_POLL_MS = 250
+const MONEY_TIMEOUT_MS = 30_000
+
+const ROOT = join(import.meta.dirname, '..', '..')
+const AO_PROGRAM = join(import.meta.dirname, 'ao', 'main.ts')
+const COORDINATOR_PROGRAM = join(ROOT, 'coordinator', 'src', 'main.ts')
+const MINER_PROGRAM = join(ROOT, 'node', 'src', 'main.ts')
+const FAULTY_MINER_PROGRAM = join(import.meta.dirname, 'faulty-miner.ts')
+
+export type Fault = 'wrong-result' | 'silent-after-commit'
+
+export interface MinerRole {
+  readonly name: string
+  readonly fault?: Fault
+}
+
+/** Four are honest, one lies, one commits and then says nothing. */
+export const DEMONSTRATION_MINERS: readonly MinerRole[] = [
+  { name: 'ada' },
+  { name: 'ben' },
+  { name: 'cy' },
+  { name: 'dee' },
+  { name: 'liar', fault: 'wrong-result' },
+  { name: 'mute', fault: 'silent-after-commit' },
+]
+
+export interface LocalNetworkOptions {
+  /** Everything the network remembers; a network found there goes on. */
+  readonly dir: string
+  /** Wallets are kept apart, since making one takes a second. */
+  readonly wallets: string
+  readonly miners: readonly MinerRole[]
+  readonly parameters?: Readonly<Record<string, number>>
+  readonly report: (step: string) => void
+}
+
+/** A whole network of real programs on this machine. */
+export interface LocalNetwork {
+  readonly file: NetworkFile
+  readonly model: ModelId
+  readonly redundancy: number
+  readonly roles: readonly string[]
+  readonly ao: Readonly<Record<'operator' | 'requester', AoClient>>
+  readonly units: Child
+  readonly redis: RedisServer
+  readonly coordinator: Child
+  readonly miners: ReadonlyMap<string, Child>
+  address(role: string): Address
+  stop(): Promise<void>
+}
+
+const unitsReady = z.object({
+  urls: z.object({ base: z.string(), mu: z.string(), cu: z.string(), graphql: z.string() }),
+  authority: z.string(),
+  moduleId: z.string(),
+})
+const coordinatorReady = z.object({ addresses: z.array(z.string()).min(1) })
+
+/** Starts AO units, contracts, Redis, coordinator and miners; stops what it started when one of them fails. */
+export async function startLocalNetwork(options: LocalNetworkOptions): Promise<LocalNetwork> {
+  const { dir, report, miners } = options
+  const stops: (() => Promise<unknown>)[] = []
+  const stop = async () => {
+    for (const end of stops.splice(0).reverse()) await end()
+  }
+  const logFile = (name: string) => join(dir, 'logs', `${name}.log`)
+  try {
+    await mkdir(dir, { recursive: true })
+    report('starting AO units and Redis, making wallets')
+    const roles = ['operator', 'requester', 'coordinator', ...miners.map(miner => miner.name)]
+    const [units, redis, model, ...wallets] = await Promise.all([
+      Child.start({
+        name: 'ao-units',
+        script: AO_PROGRAM,
+        args: ['--dir', join(dir, 'ao'), '--port', String(await freePort())],
+        logFile: logFile('ao-units'),
+      }).then(child => {
+        stops.push(() => child.stop())
+        return child
+      }),
+      startRedis({ dir: join(dir, 'redis') }).then(server => {
+        stops.push(() => server.stop())
+        return server
+      }),
+      embeddedModel(),
+      ...roles.map(role => ensureWallet(options.wallets, role)),
+    ])
+    const walletOf = new Map(roles.map((role, i) => [role, wallets[i] as Wallet]))
+    const wallet = (role: string): Wallet => {
+      const found = walletOf.get(role)
+      if (!found) throw new RangeError(`there is no ${role} in this network`)
+      return found
+    }
+    const { urls, authority, moduleId } = unitsReady.parse(units.ready)
+    const ao = readConfig(aoConfigSchema, {
+      mode: 'legacy',
+      muUrl: urls.mu,
+      cuUrl: urls.cu,
+      graphqlUrl: urls.graphql,
+      stateUrl: urls.base,
+      module: moduleId,
+      scheduler: authority,
+      authority,
+    })
+    const clients = {
+      operator: connectAo(ao, wallet('operator')),
+      requester: connectAo(ao, wallet('requester')),
+    }
+    const path = join(dir, 'network.json')
+    const known = await readNetworkFile(path).catch(() => undefined)
+    let file: NetworkFile
+    if (known) file = { ...known, ao, gateway: urls.base }
+    else {
+      report('deploying the contracts')
+      const { token, network } = await deployContracts(clients.operator, {
+        balances: { [wallet('operator').address]: String(SUPPLY) },
+        parameters: { ...LOCAL_PARAMETERS, ...options.parameters },
+      })
+      file = networkFileSchema.parse({ token, network, ao, gateway: urls.base, defaultModel: model.id })
+      report('funding wallets, listing the model, staking')
+      const processes = file
+      const parties = await Promise.all(
+        miners.map(async ({ name }) => ({
+          address: wallet(name).address as Address,
+          key: await minerKey(minerHome(dir, name)),
+          client: new NetworkClient(connectAo(ao, wallet(name)), processes),
+        })),
+      )
+      const operator = new NetworkClient(clients.operator, processes)
+      await fund(operator, model, parties, wallet('requester').address)
+    }
+    report('starting the coordinator')
+    const coordinator = await startCoordinator(dir, file, options.wallets, redis.url, logFile('coordinator'))
+    stops.push(() => coordinator.stop())
+    file = { ...file, bootstrap: coordinatorReady.parse(coordinator.ready).addresses }
+    await writeNetworkFile(path, file)
+    report(`starting ${miners.length} miners`)
+    const network = file
+    const started = await Promise.allSettled(
+      miners.map(async miner => {
+        const child = await startMiner(dir, network, options.wallets, miner, model.path, logFile(miner.name))
+        stops.push(() => child.stop())
+        return [miner.name, child] as const
+      }),
+    )
+    const children = started.map(outcome => {
+      if (outcome.status === 'rejected') throw outcome.reason
+      return outcome.value
+    })
+    return {
+      file,
+      model: model.id,
+      redundancy: miners.length,
+      roles,
+      ao: clients,
+      units,
+      redis,
+      coordinator,
+      miners: new Map(children),
+      address: role => wallet(role).address as Address,
+      stop,
+    }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+interface MinerParty {
+  readonly address: Address
+  readonly key: NodeKey
+  readonly client: NetworkClient
+}
+
+/** Gives every party its APUS, lists the model, registers every miner and stakes for it. */
+async function fund(
+  operator: NetworkClient,
+  model: EmbeddedModel,
+  miners: readonly MinerParty[],
+  requester: string,
+): Promise<void> {
+  await operator.batchTransfer([
+    { recipient: requester, quantity: REQUESTER_FUNDS },
+    ...miners.map(({ address }) => ({ recipient: address, quantity: STAKE })),
+  ])
+  await operator.deposit(LISTING_FUNDS)
+  await Promise.all(
+    miners.map(async ({ client, address, key }) => {
+      await client.stake(STAKE)
+      await register(client, { me: address, key }, Date.now())
+    }),
+  )
+  await retry(() =>
+    operator.listModel({
+      id: model.id,
+      name: model.name,
+      class: model.class,
+      basePrice: String(BASE_PRICE),
+      tokenPrice: String(TOKEN_PRICE),
+      maxContext: MAX_CONTEXT,
+    }),
+  )
+  for (const { address } of miners) {
+    await retry(async () => {
+      const miner = await operator.miner(address)
+      if (BigInt(miner?.stake ?? 0) < STAKE) throw new Error(`the stake of ${address} has not arrived`)
+    })
+  }
+}
+
+const minerHome = (dir: string, name: string): string => join(dir, 'miners', name)
+
+/** The node key in a miner's home, made when missing. */
+async function minerKey(home: string): Promise<NodeKey> {
+  await mkdir(home, { recursive: true, mode: 0o700 })
+  const path = join(home, 'node.key')
+  const seed = randomBytes(NODE_KEY_BYTES).toString('base64url')
+  await writeFile(path, seed, { flag: 'wx', mode: 0o600 }).catch(() => {})
+  return nodeKey(new Uint8Array(Buffer.from(await readFile(path, 'utf8'), 'base64url')))
+}
+
+/** Money between processes arrives a moment later. */
+async function retry(action: () => Promise<unknown>): Promise<void> {
+  const deadline = Date.now() + MONEY_TIMEOUT_MS
+  for (;;) {
+    try {
+      await action()
+      return
+    } catch (error) {
+      if (Date.now() > deadline) throw error
+      await sleep(POLL_MS)
+    }
+  }
+}
+
+async function startCoordinator(
+  dir: string,
+  file: NetworkFile,
+  wallets: string,
+  redis: string,
+  logFile: string,
+): Promise<Child> {
+  const home = join(dir, 'coordinator')
+  await mkdir(home, { recursive: true })
+  const config = join(home, 'config.json')
+  await writeFile(
+    config,
+    JSON.stringify({
+      network: file.network,
+      token: file.token,
+      ao: file.ao,
+      redis,
+      wallet: join(wallets, 'coordinator.json'),
+      httpPort: 0,
+      peers: { listen: [`/ip4/127.0.0.1/tcp/${await freePort()}`] },
+      pollMs: COORDINATOR_POLL_MS,
+    }),
+  )
+  return Child.start({
+    name: 'coordinator',
+    script: COORDINATOR_PROGRAM,
+    args: ['start', '--config', config],
+    logFile,
+  })
+}
+
+async function startMiner(
+  dir: string,
+  file: NetworkFile,
+  wallets: string,
+  { name, fault }: MinerRole,
+  model: string,
+  logFile: string,
+): Promise<Child> {
+  const home = minerHome(dir, name)
+  await minerKey(home)
+  await copyFile(join(wallets, `${name}.json`), join(home, 'wallet.json'))
+  await writeFile(
+    join(home, 'config.json'),
+    JSON.stringify({
+      network: file.network,
+      token: file.token,
+      ao: file.ao,
+      gateway: file.gateway,
+      models: [{ path: model }],
+      peers: { listen: ['/ip4/127.0.0.1/tcp/0'], bootstrap: file.bootstrap },
+      statusPort: 0,
+      stopGraceSeconds: 0,
+    }),
+  )
+  return Child.start({
+    name,
+    script: fault ? FAULTY_MINER_PROGRAM : MINER_PROGRAM,
+    args: fault ? ['--home', home, '--fault', fault] : ['--home', home, 'start'],
+    logFile,
+  })
+}
