@@ -1,0 +1,258 @@
+import type { GpuDevice } from './gpu-device.ts'
+import { type GpuState, tablePages } from './gpu-state.ts'
+import type { GpuTensor } from './gpu-tensor.ts'
+import type { GpuWeights, LayerWeights } from './gpu-weights.ts'
+import type { KernelConstants, KernelName } from './kernels.ts'
+import { blocksOf, type ModelShape, pageWords, tilesOf } from './model-shape.ts'
+import type { LinearTuning } from './tuning.ts'
+
+/** What changes from batch to batch: columns, and pages of the longest one. */
+export interface BatchExtent {
+  readonly columns: number
+  readonly pages: number
+}
+
+export interface Dispatch {
+  readonly pipeline: (extent: BatchExtent) => GPUComputePipeline
+  readonly group: GPUBindGroup
+  readonly size: (extent: BatchExtent) => readonly [number, number, number]
+}
+
+/** The dispatches of every stage of a token, compiled for one model on one device. */
+export interface ForwardPass {
+  readonly embed: readonly Dispatch[]
+  /** Per layer: up to the key and value rows, and from attention to the layer's end. */
+  readonly layers: readonly { readonly rows: readonly Dispatch[]; readonly rest: readonly Dispatch[] }[]
+  /** Logits, penalties, greatest token. */
+  readonly head: readonly Dispatch[]
+  /** What sequences that are not greedy need after `head`. */
+  readonly sample: readonly Dispatch[]
+  /** One layer's K/V page leaves each. */
+  readonly pageDigests: readonly Dispatch[]
+}
+
+/** A column whose token the device itself chose in the step before. */
+export const TOKEN_CHOSEN = 0xffff_ffff
+
+/** Compiles the kernels and binds all buffers. Errors: `gpu-error`. */
+export async function compileForwardPass(
+  gpu: GpuDevice,
+  shape: ModelShape,
+  weights: GpuWeights,
+  state: GpuState,
+  tuning: LinearTuning,
+): Promise<ForwardPass> {
+  const compiled = new Map<string, Promise<GPUComputePipeline>>()
+  const compile = (name: KernelName, constants: KernelConstants) => {
+    const key = name + Object.entries(constants).join()
+    const found = compiled.get(key) ?? gpu.compile(name, constants)
+    compiled.set(key, found)
+    return found
+  }
+  const { width, heads, kvHeads, headSize, hidden, planes, formats } = shape
+  const words = pageWords(headSize)
+  const units = heads + 2 * kvHeads
+  const { columns, x, quants, scales, y, tables, pageTable, samplers, history, chosen, logits, tiles } = state
+
+  const simple = async (
+    name: KernelName,
+    constants: KernelConstants,
+    buffers: readonly GPUBuffer[],
+    size: Dispatch['size'],
+  ): Promise<Dispatch> => {
+    const pipeline = await compile(name, constants)
+    return { pipeline: () => pipeline, group: gpu.bind(name, buffers), size }
+  }
+
+  const linear = async (tensor: GpuTensor, planesOfInput: number, output: GPUBuffer): Promise<Dispatch[]> => {
+    const variant = (batch: number) =>
+      compile('linear', {
+        PLANES: planesOfInput,
+        BATCH: batch,
+        TEAM_ROWS: tuning.rows,
+        WORKGROUP: tuning.workgroup,
+      })
+    const narrow = await variant(1)
+    const wide = await variant(tuning.columns)
+    const rowsOfWorkgroup = (tuning.workgroup / tensor.team) * tuning.rows
+    return tensor.shards.map(shard => ({
+      pipeline: ({ columns: count }) => (count === 1 ? narrow : wide),
+      group: gpu.bind('linear', [
+        shard.weights,
+        shard.multipliers,
+        shard.rowData,
+        shard.place,
+        quants,
+        scales,
+        output,
+      ]),
+      size: ({ columns: count }) => [
+        count === 1 ? 1 : Math.ceil(count / tuning.columns),
+        Math.ceil(shard.rows / rowsOfWorkgroup),
+        1,
+      ],
+    }))
+  }
+
+  const norm = (gains: GPUBuffer, planesOfOutput: number) =>
+    simple(
+      'norm',
+      {
+        WIDTH: width,
+        A8_PLANES: planesOfOutput,
+        A8_BLOCKS: blocksOf(width),
+        EPSILON_LOW: shape.epsilon % 2 ** 32,
+        EPSILON_HIGH: Math.floor(shape.epsilon / 2 ** 32),
+      },
+      [x, gains, quants, scales],
+      ({ columns: count }) => [blocksOf(width), count, 1],
+    )
+
+  const attention = async (pages: GPUBuffer): Promise<Dispatch[]> => [
+    await simple(
+      'page',
+      {
+        HEADS: heads,
+        KV_HEADS: kvHeads,
+        HEAD_SIZE: headSize,
+        TABLE_PAGES: tablePages(shape),
+        PAGE_WORDS: words,
+        QK: BigInt(formats.qk),
+      },
+      [columns, state.queries, pages, pageTable, tables, state.partials],
+      extent => [extent.pages, heads, extent.columns],
+    ),
+    await simple(
+      'out',
+      { HEADS: heads, HEAD_SIZE: headSize, A8_PLANES: planes.o, A8_BLOCKS: blocksOf(heads * headSize) },
+      [columns, state.partials, tables, quants, scales],
+      ({ columns: count }) => [blocksOf(heads * headSize), count, 1],
+    ),
+  ]
+
+  const layerOf = async (layer: LayerWeights, pages: GPUBuffer) => ({
+    rows: [
+      await norm(layer.firstGains, planes.qkv),
+      ...(await linear(layer.qkv, planes.qkv, y)),
+      await simple(
+        'rows',
+        {
+          HEADS: heads,
+          KV_HEADS: kvHeads,
+          HEAD_SIZE: headSize,
+          TABLE_PAGES: tablePages(shape),
+          PAGE_WORDS: words,
+        },
+        [columns, y, weights.frequencies, tables, pageTable, state.queries, pages],
+        ({ columns: count }) => [units, count, 1],
+      ),
+    ],
+    rest: [
+      ...(await attention(pages)),
+      ...(await linear(layer.o, planes.o, x)),
+      await norm(layer.secondGains, planes.gateUp),
+      ...(await linear(layer.gateUp, planes.gateUp, y)),
+      await simple(
+        'act',
+        {
+          HIDDEN: hidden,
+          GATE: formats.gate,
+          ACT_SHIFT: 2 * formats.gate - formats.hidden,
+          A8_PLANES: planes.down,
+          A8_BLOCKS: blocksOf(hidden),
+        },
+        [y, tables, quants, scales],
+        ({ columns: count }) => [blocksOf(hidden), count, 1],
+      ),
+      ...(await linear(layer.down, planes.down, x)),
+    ],
+  })
+
+  const embed = async (): Promise<Dispatch[]> => {
+    const tensor = weights.embedding
+    const pipeline = await compile('embed', {
+      WIDTH: width,
+      RESIDUAL: BigInt(formats.residual),
+      TOKEN_CHOSEN,
+    })
+    return tensor.shards.map(shard => ({
+      pipeline: () => pipeline,
+      group: gpu.bind('embed', [
+        columns,
+        chosen,
+        shard.weights,
+        shard.multipliers,
+        shard.rowData,
+        shard.place,
+        x,
+      ]),
+      size: ({ columns: count }) => [Math.ceil(width / 64), count, 1],
+    }))
+  }
+
+  const vocabulary = { VOCAB: shape.vocab, LOGIT_STRIDE: shape.vocab }
+  const perTile: Dispatch['size'] = ({ columns: count }) => [tilesOf(shape), count, 1]
+  const perColumn: Dispatch['size'] = ({ columns: count }) => [count, 1, 1]
+  const choose = (pick: boolean) =>
+    simple(
+      'choose',
+      { VOCAB_TILES: tilesOf(shape), PICK: pick },
+      [columns, samplers, tiles, state.peaks, history, chosen, state.results],
+      perColumn,
+    )
+
+  const layers: ForwardPass['layers'][number][] = []
+  for (const [index, layer] of weights.layers.entries()) {
+    const pages = state.pages[index]
+    if (pages !== undefined) layers.push(await layerOf(layer, pages))
+  }
+  return {
+    embed: await embed(),
+    layers,
+    head: [
+      await norm(weights.finalGains, planes.output),
+      ...(await linear(weights.output, planes.output, logits)),
+      await simple('scores', vocabulary, [columns, samplers, history, logits, tiles], perTile),
+      await choose(false),
+    ],
+    sample: [
+      await simple(
+        'select',
+        vocabulary,
+        [columns, samplers, logits, state.peaks, tables, state.keptLimits],
+        perColumn,
+      ),
+      await simple('pick', vocabulary, [columns, samplers, logits, state.keptLimits, tables, tiles], perTile),
+      await choose(true),
+    ],
+    pageDigests: await Promise.all(
+      state.pages.map((pages, layer) =>
+        simple(
+          'page-digest',
+          {
+            HEAD_SIZE: headSize,
+            KV_HEADS: kvHeads,
+            LAYERS: shape.layers,
+            PAGE_WORDS: words,
+            TABLE_PAGES: tablePages(shape),
+          },
+          [state.digestRequests[layer] ?? columns, pages, pageTable, state.digests],
+          extent => [Math.ceil((extent.pages * kvHeads * 2) / 64), 1, 1],
+        ),
+      ),
+    ),
+  }
+}
+
+/** Encodes dispatches in order. */
+export function encode(
+  pass: GPUComputePassEncoder,
+  dispatches: readonly Dispatch[],
+  extent: BatchExtent,
+): void {
+  for (const { pipeline, group, size } of dispatches) {
+    pass.setPipeline(pipeline(extent))
+    pass.setBindGroup(0, group)
+    pass.dispatchWorkgroups(...size(extent))
+  }
+}

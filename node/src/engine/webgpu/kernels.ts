@@ -1,0 +1,55 @@
+import { readFileSync } from 'node:fs'
+
+/** How a kernel uses a buffer: read-only storage, storage, or uniform. */
+export type Binding = 'read' | 'write' | 'uniform'
+
+interface Kernel {
+  /** Its own file, after the files it builds upon. */
+  readonly files: readonly string[]
+  /** In the order of the kernel's binding numbers. */
+  readonly bindings: readonly Binding[]
+}
+
+const bindings = (text: string): Binding[] =>
+  [...text].map(letter => (letter === 'r' ? 'read' : letter === 'w' ? 'write' : 'uniform'))
+
+const KERNELS = {
+  embed: { files: ['wide', 'shard', 'embed'], bindings: bindings('rrrrruw') },
+  norm: { files: ['wide', 'a8', 'norm'], bindings: bindings('rrww') },
+  linear: { files: ['wide', 'shard', 'linear'], bindings: bindings('rrrurrw') },
+  rows: { files: ['wide', 'functions', 'angle', 'rows'], bindings: bindings('rrrrrww') },
+  page: { files: ['wide', 'functions', 'page'], bindings: bindings('rrrrrw') },
+  out: { files: ['wide', 'functions', 'a8', 'out'], bindings: bindings('rrrww') },
+  act: { files: ['wide', 'functions', 'a8', 'act'], bindings: bindings('rrww') },
+  scores: { files: ['wide', 'sampler', 'argmax', 'scores'], bindings: bindings('rrrww') },
+  choose: { files: ['sampler', 'argmax', 'choose'], bindings: bindings('rrrwwww') },
+  select: { files: ['wide', 'functions', 'sampler', 'argmax', 'select'], bindings: bindings('rrrrrw') },
+  pick: { files: ['wide', 'functions', 'sampler', 'argmax', 'pick'], bindings: bindings('rrrrrw') },
+  'page-digest': { files: ['page-digest'], bindings: bindings('rrrw') },
+} satisfies Record<string, Kernel>
+
+export type KernelName = keyof typeof KERNELS
+
+/** Constants that a kernel is compiled with: numbers become u32, bigints i32. */
+export type KernelConstants = Readonly<Record<string, number | bigint | boolean>>
+
+export const kernelBindings = (name: KernelName): readonly Binding[] => KERNELS[name].bindings
+
+/** The WGSL text of a kernel for one model's shapes. */
+export function kernelCode(name: KernelName, constants: KernelConstants): string {
+  const lines = Object.entries(constants).map(([key, value]) => {
+    if (typeof value === 'boolean') return `const ${key} = ${value};`
+    return typeof value === 'bigint' ? `const ${key} = ${value}i;` : `const ${key} = ${value}u;`
+  })
+  return [...lines, ...KERNELS[name].files.map(sourceOf)].join('\n')
+}
+
+const sources = new Map<string, string>()
+
+function sourceOf(file: string): string {
+  const known = sources.get(file)
+  if (known !== undefined) return known
+  const text = readFileSync(new URL(`./kernels/${file}.wgsl`, import.meta.url), 'utf8')
+  sources.set(file, text)
+  return text
+}

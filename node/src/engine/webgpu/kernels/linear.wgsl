@@ -1,0 +1,102 @@
+// linear: y = W x, with bias, for BATCH columns at a time (SPEC.md 3.1). A team of threads computes TEAM_ROWS rows:
+// four threads share a block of 256 columns, each taking every fourth run of 16, so that a lane's sum stays in 32 bits
+// and 64-bit arithmetic is needed once for 64 weights.
+@group(0) @binding(0) var<storage, read> weights: array<vec4u>;
+@group(0) @binding(1) var<storage, read> multipliers: array<vec4u>;
+@group(0) @binding(2) var<storage, read> rows: array<vec2u>;
+@group(0) @binding(3) var<uniform> shard: Shard;
+@group(0) @binding(4) var<storage, read> quants: array<vec4u>;
+@group(0) @binding(5) var<storage, read> scales: array<u32>;
+@group(0) @binding(6) var<storage, read_write> y: array<i32>;
+
+const SEGMENT_BLOCKS = 32u;
+const OUTPUTS = TEAM_ROWS * BATCH;
+
+var<workgroup> sums: array<vec2u, OUTPUTS * WORKGROUP>;
+
+fn dot16(a: vec4u, b: vec4u) -> i32 {
+  return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
+}
+
+/// Four runs of 16 weights of a row's block; runs beyond the row's end are zero.
+fn load_weights(row: u32, run: u32) -> array<vec4u, 4> {
+  let at = row * shard.row_quads + run;
+  var w: array<vec4u, 4>;
+  for (var i = 0u; i < 4u; i++) {
+    if (run + 4u * i < shard.row_quads) {
+      w[i] = weights[at + 4u * i];
+    }
+  }
+  return w;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let lane = thread % shard.team;
+  let first_row = (group.y * (WORKGROUP / shard.team) + thread / shard.team) * TEAM_ROWS;
+  let first_column = group.x * BATCH;
+  let part = lane & 3u;
+  let half = vec4u(16u * (part >> 1u));
+  var totals: array<i32, OUTPUTS>;
+
+  for (var segment = 0u; segment * SEGMENT_BLOCKS < shard.blocks; segment++) {
+    var partial: array<vec2u, OUTPUTS>;
+    let end = min(shard.blocks, (segment + 1u) * SEGMENT_BLOCKS);
+    for (var block = segment * SEGMENT_BLOCKS + (lane >> 2u); block < end; block += shard.team / 4u) {
+      var w: array<array<vec4u, 4>, TEAM_ROWS>;
+      var m: array<vec4i, TEAM_ROWS>;
+      for (var r = 0u; r < TEAM_ROWS; r++) {
+        let row = min(first_row + r, shard.rows - 1u);
+        w[r] = load_weights(row, block * 16u + part);
+        m[r] = vec4i((multipliers[row * shard.blocks + block] >> half) & vec4u(0xffffu));
+      }
+      for (var c = 0u; c < BATCH; c++) {
+        for (var plane = 0u; plane < PLANES; plane++) {
+          let at = ((first_column + c) * PLANES + plane) * shard.blocks + block;
+          let run = at * 16u + part;
+          let a = array(quants[run], quants[run + 4u], quants[run + 8u], quants[run + 12u]);
+          let scale = scales[at];
+          for (var r = 0u; r < TEAM_ROWS; r++) {
+            let t = dot16(w[r][0], a[0]) * m[r].x + dot16(w[r][1], a[1]) * m[r].y
+              + dot16(w[r][2], a[2]) * m[r].z + dot16(w[r][3], a[3]) * m[r].w;
+            let i = c * TEAM_ROWS + r;
+            partial[i] = add(partial[i], mul_iu(t, scale));
+          }
+        }
+      }
+    }
+    for (var i = 0u; i < OUTPUTS; i++) {
+      sums[i * WORKGROUP + thread] = partial[i];
+    }
+    workgroupBarrier();
+    for (var span = shard.team / 2u; span > 0u; span >>= 1u) {
+      if (lane < span) {
+        for (var i = 0u; i < OUTPUTS; i++) {
+          let at = i * WORKGROUP + thread;
+          sums[at] = add(sums[at], sums[at + span]);
+        }
+      }
+      workgroupBarrier();
+    }
+    if (lane == 0u) {
+      for (var i = 0u; i < OUTPUTS; i++) {
+        let row = rows[min(first_row + i % TEAM_ROWS, shard.rows - 1u)];
+        let bias = select(0, bitcast<i32>(row.y), segment == 0u);
+        let v = saturate64(add(round_shift(sums[i * WORKGROUP + thread], row.x), widen(bias)));
+        totals[i] += v;
+      }
+    }
+    workgroupBarrier();
+  }
+  if (lane != 0u) {
+    return;
+  }
+  for (var i = 0u; i < OUTPUTS; i++) {
+    let row = first_row + i % TEAM_ROWS;
+    if (row < shard.rows) {
+      let at = (first_column + i / TEAM_ROWS) * shard.stride + shard.first_row + row;
+      let v = sat(totals[i]);
+      y[at] = select(v, sat(y[at] + v), shard.residual != 0u);
+    }
+  }
+}

@@ -1,0 +1,41 @@
+/** What the kernels need to know of a bundle's manifest. */
+export interface ModelShape {
+  readonly layers: number
+  readonly width: number
+  readonly heads: number
+  readonly kvHeads: number
+  readonly headSize: number
+  readonly hidden: number
+  readonly vocab: number
+  readonly context: number
+  readonly tied: boolean
+  /** round(width · ε · 2^(2·residual)), below 2^48. */
+  readonly epsilon: number
+  readonly formats: {
+    readonly residual: number
+    readonly qk: number
+    readonly gate: number
+    readonly hidden: number
+  }
+  readonly planes: Readonly<Record<'qkv' | 'o' | 'gateUp' | 'down' | 'output', number>>
+}
+
+/** Positions of a page of keys and values. */
+export const PAGE_ROWS = 64
+/** Values of an A8 block. */
+export const A8_BLOCK = 256
+/** Tokens of a sampler's tile. */
+export const TILE_TOKENS = 1024
+/** A vocabulary has at most 2^18 tokens. */
+export const MAX_TILES = 256
+/** Tokens that a penalty can look back on. */
+export const WINDOW_TOKENS = 64
+
+/** 32-bit words of one page of one head's keys or values: 64 exponents, then rows of i16. */
+export const pageWords = (headSize: number): number => PAGE_ROWS / 4 + (PAGE_ROWS * headSize) / 2
+
+/** Words of one page's attention for one query head: m, E, sum, none, then the weighted sum. */
+export const partialWords = (headSize: number): number => 4 + headSize
+
+export const blocksOf = (values: number): number => Math.ceil(values / A8_BLOCK)
+export const tilesOf = (shape: ModelShape): number => Math.ceil(shape.vocab / TILE_TOKENS)
