@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { createLogger } from '@apus/shared'
 import { Command } from 'commander'
-import { type Home, lockHome, readSettings } from '../home/home.ts'
+import { type Home, readSettings } from '../home/home.ts'
+import { lockHome } from '../home/lock.ts'
 import type { MinerParts } from '../miner.ts'
 import { openMiner } from '../open-miner.ts'
 import { type Console, homeOf } from './console.ts'
@@ -20,7 +21,7 @@ export async function mine(
 ): Promise<void> {
   const settings = await readSettings(home)
   const log = createLogger({ name: 'miner', level: settings.log })
-  const unlock = await lockHome(home, process.pid)
+  const unlock = await lockHome(home)
   try {
     const miner = await openMiner(home, settings, log, change)
     const { peer, addresses, models } = miner.status()

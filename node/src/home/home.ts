@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, unlink } from 'node:fs/promises'
+import { mkdir, open, readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import {
@@ -23,7 +23,7 @@ export interface Home {
   readonly path: string
   readonly journal: string
   readonly answers: string
-  /** Where the running miner notes its process id and status port. */
+  /** Socket on which the running miner listens, so that there is only one. */
   readonly lock: string
 }
 
@@ -34,7 +34,7 @@ export function homeAt(path: string | undefined): Home {
     path: folder,
     journal: join(folder, 'journal.log'),
     answers: join(folder, 'answers'),
-    lock: join(folder, 'miner.lock'),
+    lock: join(folder, 'miner.sock'),
   }
 }
 
@@ -111,37 +111,6 @@ export async function keepNodeKey(
   const text = `${Buffer.from(seed).toString('base64url')}\n`
   await writeNew(path, text, 'key-exists', `${path} exists and is never overwritten.`)
   return key
-}
-
-/** Holds the home for one process until released. Errors: `already-running`. */
-export async function lockHome(home: Home, pid: number): Promise<() => Promise<void>> {
-  for (;;) {
-    try {
-      await writeNew(home.lock, String(pid), 'already-running', '')
-      return () => unlink(home.lock).catch(() => {})
-    } catch (error) {
-      const holder = Number(await readFile(home.lock, 'utf8').catch(() => '0'))
-      if (holder === pid || isAlive(holder))
-        throw new ApusError(
-          'already-running',
-          `Process ${holder} runs this miner; two would contradict each other.`,
-          {
-            cause: error,
-          },
-        )
-      await unlink(home.lock).catch(() => {})
-    }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
 }
 
 /** Writes a file that must not exist yet, for its owner only, and waits for the disk. */

@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process'
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,12 +12,12 @@ import {
   homeAt,
   keepNodeKey,
   keepWallet,
-  lockHome,
   readNodeKey,
   readSettings,
   readWallet,
   writeSettings,
 } from '../../../node/src/home/home.ts'
+import { lockHome } from '../../../node/src/home/lock.ts'
 import { testWallet } from '../../support/ao-units.ts'
 import { idOf } from '../../support/jobs.ts'
 
@@ -82,12 +83,20 @@ describe('a home', () => {
     await expect(readNodeKey(home)).rejects.toMatchObject({ code: 'key-invalid' })
   })
 
-  it('is held by one process, and not by a dead one', async () => {
-    const release = await lockHome(home, process.pid)
-    await expect(lockHome(home, process.pid)).rejects.toMatchObject({ code: 'already-running' })
+  it('is held by one process at a time, and by no dead one', async () => {
+    const release = await lockHome(home)
+    await expect(lockHome(home)).rejects.toMatchObject({ code: 'already-running' })
     await release()
-    await writeFile(home.lock, '999999999')
-    await (await lockHome(home, process.pid))()
+    const holder = `const { createServer } = require('node:net')
+      createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`
+    await new Promise(resolve => execFile(process.execPath, ['-e', holder, home.lock], resolve))
+    expect((await stat(home.lock)).isSocket()).toBe(true)
+    await (await lockHome(home))()
+    const deep = homeAt(join(folder, 'd'.repeat(120)))
+    await createHome(deep)
+    const releaseDeep = await lockHome(deep)
+    await expect(lockHome(deep)).rejects.toMatchObject({ code: 'already-running' })
+    await releaseDeep()
   })
 })
 

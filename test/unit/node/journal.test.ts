@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type { Digest, JobId } from '@apus/shared'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -81,6 +83,21 @@ describe('the journal', () => {
     expect(await journal.probe()).toBe(true)
     await journal.attempt(b)
     expect((await reopened(disk)).entries()).toEqual(journal.entries())
+  })
+
+  it('meets a real limit of the operating system: a clear code, and every record that was acknowledged', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'apus-journal-'))
+    try {
+      const script = new URL('../../support/fill-journal.ts', import.meta.url).pathname
+      const command = `ulimit -f 4 && exec "${process.execPath}" "${script}" "${join(folder, 'journal.log')}"`
+      const { stdout } = await promisify(execFile)('bash', ['-c', command])
+      const { code, full, written, found } = JSON.parse(stdout)
+      expect([code, full]).toEqual(['journal-full', true])
+      expect(written).toBeGreaterThan(10)
+      expect(found).toBe(written)
+    } finally {
+      await rm(folder, { recursive: true })
+    }
   })
 
   it('refuses a damaged record that others follow', async () => {
