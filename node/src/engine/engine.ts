@@ -14,7 +14,7 @@ export interface Engine {
   close(): Promise<void>
 }
 
-export interface ModelInfo {
+interface ModelInfo {
   /** What the network lists: the bundle root, or the SHA-256 of a GGUF file; base64url. */
   readonly id: string
   readonly name: string

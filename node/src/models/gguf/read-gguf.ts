@@ -3,9 +3,9 @@ import { ByteReader } from './byte-reader.ts'
 import { GGML_TYPES, type GgmlType } from './ggml-types.ts'
 import { ggufError } from './gguf-error.ts'
 
-export type GgufScalar = number | bigint | boolean | string
-export type GgufValue = GgufScalar | readonly GgufScalar[]
-export type GgufMetadata = ReadonlyMap<string, GgufValue>
+type GgufScalar = number | bigint | boolean | string
+type GgufValue = GgufScalar | readonly GgufScalar[]
+type GgufMetadata = ReadonlyMap<string, GgufValue>
 
 export interface GgufTensor {
   readonly name: string
@@ -58,7 +58,7 @@ export async function withGguf<T>(
  * Reads and checks the header of a GGUF v2 or v3 file: metadata, and tensors that lie inside the file.
  * Errors: `gguf-truncated`, `gguf-corrupt`, `gguf-absurd`, `gguf-unsupported`.
  */
-export async function readGguf(file: FileHandle): Promise<Gguf> {
+async function readGguf(file: FileHandle): Promise<Gguf> {
   const fileBytes = (await file.stat()).size
   const reader = new ByteReader(file, fileBytes)
   if (fileBytes < 4 || (await reader.take(4)).toString('latin1') !== MAGIC)

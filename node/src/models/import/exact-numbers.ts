@@ -6,7 +6,7 @@ export const FRACTION_BITS = 256n
 export const ONE = 1n << FRACTION_BITS
 
 /** floor(√n). */
-export function integerRoot(n: bigint): bigint {
+function integerRoot(n: bigint): bigint {
   if (n < 2n) return n
   let x = 1n << BigInt((n.toString(2).length + 1) >> 1)
   for (;;) {

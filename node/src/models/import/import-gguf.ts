@@ -24,7 +24,7 @@ const PROBE_TEXT = 'In 1969, "the river" rose.\n\nfor (i = 0; i < 10; i++) { sum
 /** Enough for the outliers that models keep for the first tokens and separators; each costs a pass over the weights. */
 const PROBE_TOKENS = 16
 
-export interface ImportProgress {
+interface ImportProgress {
   readonly step: 'reading' | 'probing' | 'writing'
   readonly done: number
   readonly total: number

@@ -17,9 +17,9 @@ export interface LinearSource {
 }
 
 /** Reads one row: weights and bias, both still to be multiplied by `factor`. Best in ascending order. */
-export type LinearRows = (row: number) => Promise<LinearRow>
+type LinearRows = (row: number) => Promise<LinearRow>
 
-export interface LinearRow {
+interface LinearRow {
   readonly values: Float32Array
   readonly factor: number
   readonly bias: number

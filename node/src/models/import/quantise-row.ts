@@ -47,8 +47,9 @@ export function quantiseRow(
     multipliers[g] = multiplier
     if (multiplier === 0) continue
     const end = Math.min(values.length, (g + 1) * GROUP)
+    const inverse = (factor * unit) / multiplier
     for (let k = g * GROUP; k < end; k++) {
-      const w = Math.round(((values[k] as number) * factor * unit) / multiplier)
+      const w = Math.round((values[k] as number) * inverse)
       weights[k] = Math.max(-MAX_WEIGHT, Math.min(MAX_WEIGHT, w))
     }
   }
