@@ -191,6 +191,7 @@ describe('a job without enough miners', () => {
     await revealAll(cast, first)
     await cast.world.pass(5 * 60_000)
     expect(cast.world.job(first).state).toBe('settled')
+    await tick(cast)
     expect(cast.world.job(second).state).toBe('seated')
   })
 })

@@ -114,6 +114,8 @@ export async function stage(
     readonly miners?: number
     readonly class?: string
     readonly stake?: bigint
+    /** What each miner holds besides its stake. */
+    readonly purse?: bigint
     readonly parameters?: Readonly<Record<string, LuaValue>>
   } = {},
 ): Promise<Cast> {
@@ -127,7 +129,7 @@ export async function stage(
     balances: {
       [requester]: 10_000n * APUS,
       [lister]: 1_000n * APUS,
-      ...Object.fromEntries(names.map(n => [n, stake])),
+      ...Object.fromEntries(names.map(n => [n, stake + (options.purse ?? 0n)])),
     },
   })
   await world.pay(lister, 100n * APUS, 'Deposit')

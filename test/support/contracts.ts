@@ -8,6 +8,7 @@ import {
   type TotalsView,
   totalsView,
 } from '@apus/shared'
+import type { z } from 'zod'
 import { bundle, type LuaValue } from '../../contracts-lua/tools/bundle.ts'
 import type { AoResult } from '../../deploy/localnet/ao/ao-message.ts'
 import { type AosTestProcess, loadAos } from './aos.ts'
@@ -82,6 +83,7 @@ export class World {
   evaluations = 0
   evaluationMs = 0
   readonly #processes = new Map<string, AosTestProcess>()
+  readonly #parsed = new Map<string, unknown>()
   #chain = createHash('sha256').update('genesis').digest('base64url')
 
   static async create(options: WorldOptions = {}): Promise<World> {
@@ -246,6 +248,17 @@ export class World {
     return sent
   }
 
+  /** The published entries, each text parsed once. */
+  #views<T extends z.ZodType>(map: unknown, schema: T): z.output<T>[] {
+    return Object.values((map ?? {}) as Record<string, string>).map(text => {
+      const known = this.#parsed.get(text)
+      if (known !== undefined) return known as z.output<T>
+      const view = schema.parse(JSON.parse(text))
+      this.#parsed.set(text, view)
+      return view
+    })
+  }
+
   /** What must hold after every message, whatever was sent. */
   checkInvariants(): void {
     const { token, network } = this.published
@@ -261,21 +274,21 @@ export class World {
     for (const units of Object.values(totals)) check(units >= 0n, 'a pool is negative')
     check(accounts + escrow + stake + bonds + pending + burning === held, 'the pools add up to what is held')
     check(sum(valuesOf(network.accounts)) === accounts, 'accounts add up')
-    const jobs = parsedOf(network.jobs).map(v => jobView.parse(v))
+    const jobs = this.#views(network.jobs, jobView)
     check(sum(jobs.map(j => BigInt(j.escrow))) === escrow, 'escrows add up')
     for (const job of jobs) {
       const ended = ['settled', 'refunded', 'expired', 'cancelled', 'void'].includes(job.state)
       check(!ended || job.escrow === '0', 'an ended job holds no escrow')
       check(new Set(job.seats.map(s => s.miner)).size === job.seats.length, 'one seat per wallet')
     }
-    const miners = parsedOf(network.miners).map(v => minerView.parse(v))
+    const miners = this.#views(network.miners, minerView)
     check(sum(miners.map(m => BigInt(m.stake))) === stake, 'stakes add up')
     for (const m of miners) {
       check(BigInt(m.locked) >= 0n && BigInt(m.unstaking) >= 0n, 'locks are not negative')
       check(BigInt(m.locked) + BigInt(m.unstaking) <= BigInt(m.stake), 'no more is locked than staked')
     }
     const parameters = JSON.parse(String(network.parameters)) as { listingBond: string }
-    const models = parsedOf(network.models).map(v => modelView.parse(v))
+    const models = this.#views(network.models, modelView)
     check(BigInt(models.length) * BigInt(parameters.listingBond) === bonds, 'bonds add up')
     const inFlight = (actions: readonly string[]) =>
       sum(
@@ -316,5 +329,3 @@ function check(holds: boolean, what: string): void {
 
 const sum = (units: readonly bigint[]): bigint => units.reduce((total, u) => total + u, 0n)
 const valuesOf = (map: unknown): bigint[] => Object.values((map ?? {}) as Record<string, string>).map(BigInt)
-const parsedOf = (map: unknown): unknown[] =>
-  Object.values((map ?? {}) as Record<string, string>).map(text => JSON.parse(text) as unknown)
