@@ -197,6 +197,15 @@ describe('importing a model', () => {
       await checkBundle(gguf, await importGguf(gguf, store.folder, options))
     })
 
+  it('gives the same roots on every machine', async () => {
+    const roots = {
+      q8_0: 'ud8HgTzlv1OM7KeHHlXA3OYAIxU-NCNLYFsrSIP9Kn4',
+      f16: 'GeEwUzMEjraG3zvec0Sy91837WOHMg1AijxHpaeTIzc',
+    }
+    for (const [type, root] of Object.entries(roots))
+      expect(await importGguf(EMBEDDED.replace('q8_0', type), store.folder, options), type).toBe(root)
+  })
+
   it('turns half-split pairs into neighbours', async () => {
     const gguf = await write(
       'halves.gguf',

@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs'
 import { createTokenizer, errorCode, ggufVocabulary, type Vocabulary } from '@apus/shared'
 import { describe, expect, it } from 'vitest'
+import { withGguf } from '../../../node/src/models/gguf/read-gguf.ts'
 import { preTokenize } from '../../../shared/src/tokenizer/pre-tokenizer.ts'
 import { randomText } from '../../support/gguf/text-corpus.ts'
 import { BPE_CONTROLS, bpeVocabulary, sentencePieceVocabulary } from '../../support/gguf/vocabularies.ts'
@@ -16,6 +18,12 @@ const fromEntries = (
     ]),
   )
 
+const embedded = (): Promise<Vocabulary> =>
+  withGguf(
+    new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname,
+    async gguf => ggufVocabulary(gguf.metadata),
+  )
+
 const codeOf = (act: () => unknown): string | undefined => {
   try {
     act()
@@ -24,6 +32,19 @@ const codeOf = (act: () => unknown): string | undefined => {
     return errorCode(error)
   }
 }
+
+describe('the golden tokens of llama.cpp', () => {
+  const vectors = JSON.parse(
+    readFileSync(new URL('../../vectors/tokenizer/llama-cpp.json', import.meta.url), 'utf8'),
+  ) as { texts: string[]; tokens: Record<string, number[][]> }
+
+  for (const [name, expected] of Object.entries(vectors.tokens))
+    it(`are ours for ${name}`, async () => {
+      const v = name === 'apus-dictionary' ? await embedded() : fromEntries(bpeVocabulary(name))
+      const tokenizer = createTokenizer(v)
+      expect(vectors.texts.map(text => tokenizer.encode(text, true))).toEqual(expected)
+    })
+})
 
 describe('tokenizers', () => {
   for (const [name, entries] of [
