@@ -52,7 +52,7 @@ const net = await startSmallNetwork({
 })
 try {
   const coordinator = createCoordinator(
-    { network: net.network, token: net.token, peers: {}, httpPort: 0, pollMs: 250 },
+    { network: net.network, token: net.token, peers: {}, httpPort: 0, pollMs: 200 },
     {
       ao: (await net.party('coordinator')).ao,
       key: nodeKey(new Uint8Array(randomBytes(NODE_KEY_BYTES))),

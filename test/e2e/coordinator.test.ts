@@ -10,6 +10,7 @@ import {
 } from '@apus/shared'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createBullmqBoard } from '../../coordinator/src/adapters/bullmq-board.ts'
+import { createMemoryBoard } from '../../coordinator/src/adapters/memory-board.ts'
 import { type Coordinator, createCoordinator, type Ready } from '../../coordinator/src/coordinator.ts'
 import { MODEL, type SmallNetwork, startSmallNetwork, until } from '../support/small-network.ts'
 
@@ -82,5 +83,30 @@ describe('a coordinator on a real network', () => {
     expect(metrics).toMatch(/apus_coordinator_commitments_total [1-9]/)
     expect(metrics).toMatch(/apus_coordinator_jobs\{state="settled"\} 1/)
     expect(await net.conserved()).toBe(true)
+  })
+
+  test('two beside each other, at one board, drive many jobs without harm', async () => {
+    const [first, second] = [await start(), await start()]
+    const ready = async ({ url }: Ready) => (await get(`${url}/health`)).text.includes('"caughtUp":true')
+    await until(async () => (await ready(first)) && (await ready(second)))
+    const ids = await Promise.all(Array.from({ length: 8 }, () => submit(2)))
+    const jobs = await Promise.all(ids.map(ended))
+    expect(jobs.map(job => job.state)).toEqual(ids.map(() => 'settled'))
+    expect(await net.conserved()).toBe(true)
+  })
+
+  test('says so when its port is taken, and closes what it had opened', async () => {
+    const { url } = await start()
+    const { ao } = await net.party('coordinator')
+    const second = createCoordinator(
+      { network: net.network, token: net.token, peers: {}, httpPort: Number(new URL(url).port), pollMs: 200 },
+      {
+        ao,
+        key: nodeKey(new Uint8Array(randomBytes(NODE_KEY_BYTES))),
+        board: createMemoryBoard(),
+        log: net.log,
+      },
+    )
+    await expect(second.start()).rejects.toMatchObject({ code: 'port-in-use' })
   })
 })

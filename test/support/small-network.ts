@@ -195,7 +195,7 @@ async function open(
           network: miner.client,
           feed: new NetworkFeed(miner.ao, {
             network,
-            pollMs: 300,
+            pollMs: 200,
             onError: err => log.debug({ err }, 'A look at AO failed.'),
           }),
           models: new Map([[MODEL, { class: MODEL_CLASS, model }]]),
