@@ -1,0 +1,56 @@
+import { Worker } from 'node:worker_threads'
+import { ApusError } from '@apus/shared'
+import type { MemoryPlan } from './memory-plan.ts'
+import type { ModelShape } from './model-shape.ts'
+import { Captain, type Column, controlWords } from './team.ts'
+import type { ThreadOrders } from './thread.ts'
+
+/** The computing threads of one model. They sleep while there is nothing to compute. */
+export class ThreadTeam {
+  readonly #captain: Captain
+  readonly #workers: readonly Worker[]
+  readonly #failed: Promise<never>
+  #turn: Promise<unknown> = Promise.resolve()
+  #closed = false
+
+  constructor(shape: ModelShape, plan: MemoryPlan, memories: readonly WebAssembly.Memory[]) {
+    const control = new Int32Array(new SharedArrayBuffer(controlWords(plan.limits.columns) * 4))
+    this.#captain = new Captain(control)
+    this.#workers = Array.from({ length: plan.limits.threads }, (_, thread) => {
+      const orders: ThreadOrders = { shape, plan, memories, control, thread }
+      return new Worker(new URL('./thread.ts', import.meta.url), { workerData: orders })
+    })
+    this.#failed = new Promise((_, reject) => {
+      const fail = (cause: unknown): void =>
+        reject(
+          new ApusError('engine-failed', 'A computing thread ended unexpectedly.', { retry: true, cause }),
+        )
+      for (const worker of this.#workers) {
+        worker.unref()
+        worker.on('error', fail)
+        worker.on('exit', fail)
+      }
+    })
+    this.#failed.catch(() => {})
+  }
+
+  /** Computes columns of which the first `heads` choose tokens, after all earlier commands; then calls `read`. */
+  compute<T>(columns: readonly Column[], heads: number, prepare: () => void, read: () => T): Promise<T> {
+    const done = this.#turn.then(async () => {
+      if (this.#closed) throw new ApusError('engine-failed', 'The model is closed.', { retry: true })
+      prepare()
+      await Promise.race([this.#captain.command(columns, heads), this.#failed])
+      return read()
+    })
+    this.#turn = done.catch(() => {})
+    return done
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await this.#turn
+    this.#captain.dismiss()
+    await Promise.all(this.#workers.map(worker => worker.terminate()))
+  }
+}
