@@ -36,10 +36,10 @@ const sync = promisify(fdatasync)
  * An append-only file of frames. All entries of one `append` lie in one frame under one checksum, so that after a
  * crash either all of them are there or none.
  *
- * Every frame is written before `append` returns, which is what survives a killed process; the promise it returns
- * resolves after an `fdatasync`, which is what survives a power cut. Frames that wait together share one sync, so an
- * answer costs one sync at most and a busy log needs far fewer syncs than frames. Nothing is answered before its
- * sync, therefore whatever a power cut takes away nobody has seen.
+ * Every frame is written before `append` returns, which is what survives a killed process; `durable` waits for an
+ * `fdatasync`, which is what survives a power cut. Callers that wait together share one sync, so an answer costs one
+ * sync at most and a busy log needs far fewer syncs than frames. Nothing that could not be derived again is answered
+ * before its sync, therefore what a power cut takes away nobody has relied on.
  */
 export class AppendLog<Header> {
   readonly #path: string
@@ -77,8 +77,8 @@ export class AppendLog<Header> {
     return this.#failure
   }
 
-  /** Writes entries as one frame; `durable` resolves when they are on the disk. Errors: `log-write-failed`. */
-  append(entries: ReadonlyArray<LogEntry<Header>>): { places: LogPlace[]; durable: Promise<void> } {
+  /** Writes entries as one frame and tells where their bodies lie. Errors: `log-write-failed`. */
+  append(entries: ReadonlyArray<LogEntry<Header>>): LogPlace[] {
     if (this.#failure) throw this.#failure
     const parts: Uint8Array[] = []
     const places: LogPlace[] = []
@@ -102,10 +102,7 @@ export class AppendLog<Header> {
       throw this.#fail(cause)
     }
     this.#end += frame.length
-    const durable = this.durable()
-    // Whoever awaits `durable` sees the failure; whoever does not must not bring the process down.
-    durable.catch(() => {})
-    return { places, durable }
+    return places
   }
 
   read({ offset, bytes }: LogPlace): Buffer {
@@ -118,7 +115,12 @@ export class AppendLog<Header> {
     return buffer
   }
 
-  /** Resolves when everything appended so far is on the disk. */
+  /** Whether that body is on the disk already. */
+  holds({ offset, bytes }: LogPlace): boolean {
+    return offset + bytes <= this.#synced
+  }
+
+  /** Resolves when everything appended so far is on the disk. Errors: `log-write-failed`. */
   async durable(): Promise<void> {
     if (this.#failure) throw this.#failure
     if (this.#synced < this.#end) await this.#nextSync()

@@ -73,9 +73,11 @@ export class Cron {
         if (due !== undefined && now < due) continue
         this.#due.set(key, now + intervalMs)
         if (due === undefined) continue
-        this.#units.tick(process, tags).catch(error => {
+        try {
+          this.#units.tick(process, tags)
+        } catch (error) {
           this.#log.warn({ err: error, process: process.id }, 'cron message not scheduled')
-        })
+        }
       }
     }
   }

@@ -102,8 +102,9 @@ export class Gateway {
     if (ledger.transaction(header.id) === undefined) {
       const place = { root: header.data_root, bytes, height: heightAt(Date.now()) }
       const entry = { kind: 'transaction', id: header.id, ...place } as const
-      await ledger.commit([{ header: entry, body: Buffer.from(JSON.stringify(header)) }])
-    } else await ledger.durable()
+      ledger.commit([{ header: entry, body: Buffer.from(JSON.stringify(header)) }])
+    }
+    await ledger.durable()
     if (this.#files.has(header.data_root, bytes)) await this.#unbundle(header.data_root, bytes)
     return sendText(response, 200, 'OK')
   }

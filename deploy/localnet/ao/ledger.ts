@@ -106,14 +106,13 @@ export class Ledger {
     this.#log.replay((header, body, place) => this.#apply(header, body, place))
   }
 
-  /** Writes entries all or none and applies them; the promise resolves when they are on the disk. */
-  commit(entries: readonly UnitsEntry[]): Promise<void> {
-    const { places, durable } = this.#log.append(entries)
+  /** Writes entries all or none and applies them; `durable` waits until they are on the disk. */
+  commit(entries: readonly UnitsEntry[]): void {
+    const places = this.#log.append(entries)
     for (const [at, entry] of entries.entries()) {
       const place = places[at]
       if (place) this.#apply(entry.header, entry.body, place)
     }
-    return durable
   }
 
   /** Why nothing more is accepted, if so. */
@@ -123,6 +122,11 @@ export class Ledger {
 
   durable(): Promise<void> {
     return this.#log.durable()
+  }
+
+  /** Whether a slot is on the disk already. */
+  holds(slot: Slot): boolean {
+    return this.#log.holds(slot.place)
   }
 
   item(id: string): ParsedItem | undefined {

@@ -70,22 +70,18 @@ export class Residence {
 
   /**
    * Evaluates the next message of a process and passes the result to `commit`, which must have counted it when it
-   * returns its promise of durability: whatever rebuilds the process next repeats exactly what was counted.
+   * returns: whatever rebuilds the process next repeats exactly what was counted.
    * A message that ends the compute thread gives an `Error`.
    */
-  evaluate(
-    process: AoProcess,
-    message: AoMessage,
-    commit: (result: AoResult) => Promise<void>,
-  ): Promise<void> {
+  evaluate(process: AoProcess, message: AoMessage, commit: (result: AoResult) => void): Promise<void> {
     const home = this.#home(process)
     return home.lane.run(async () => {
       const result = await this.#attempt(home, process, { kind: 'evaluate', process: process.id, message })
       if (this.#closed) return
-      const durable = commit(result)
+      commit(result)
       const costly = home.evaluatedMs * SNAPSHOT_SHARE < home.snapshotMs
       if (home.evaluatedMs < SNAPSHOT_AFTER_MS || costly) return
-      await this.#snapshot(home, process, durable).catch(error => {
+      await this.#snapshot(home, process).catch(error => {
         if (!this.#closed) this.#log.warn({ err: error, process: process.id }, 'process snapshot failed')
       })
     })
@@ -165,13 +161,13 @@ export class Residence {
       this.#log.error({ process: process.id, slot: nonce }, 'repeating a message gave another result')
   }
 
-  async #snapshot(home: Home, process: AoProcess, durable: Promise<void>): Promise<void> {
+  async #snapshot(home: Home, process: AoProcess): Promise<void> {
     if (home.generation !== home.thread.generation) return
     const slot = process.evaluated - 1
     const assignment = process.slots[slot]?.assignment
     const file = join(this.#dir, `${process.id}.${slot}.${assignment}.snapshot`)
     const { ms } = await this.#ask(home, { kind: 'snapshot', process: process.id, file: `${file}.tmp` })
-    await durable
+    await this.#ledger.durable()
     await rename(`${file}.tmp`, file)
     if (home.snapshot && home.snapshot.file !== file) await rm(home.snapshot.file, { force: true })
     home.snapshot = { slot, file }
@@ -196,8 +192,7 @@ export class Residence {
 
   async #unload(home: Home, process: AoProcess): Promise<void> {
     if (this.#resident.has(process.id) || home.generation !== home.thread.generation) return
-    if (home.snapshot?.slot !== process.evaluated - 1)
-      await this.#snapshot(home, process, this.#ledger.durable())
+    if (home.snapshot?.slot !== process.evaluated - 1) await this.#snapshot(home, process)
     await this.#ask(home, { kind: 'unload', process: process.id })
     home.generation = undefined
   }

@@ -36,7 +36,7 @@ export class Units {
   readonly #log: Logger
   readonly #residence: Residence
   readonly #pumping = new Set<string>()
-  /** Slots whose results are on the disk; what is not may not be seen by anybody. */
+  /** Slots whose results may be seen: they are on the disk, or follow from what is. */
   readonly #published = new Map<string, number>()
   readonly #waiters = new Map<string, Waiter[]>()
   #closed = false
@@ -76,8 +76,9 @@ export class Units {
       schedule.store(item)
       this.ledger.remember(item)
       schedule.assign(processId, item.id)
-      await this.#commit(schedule)
-    } else await this.ledger.durable()
+      this.#commit(schedule)
+    }
+    await this.ledger.durable()
     const process = this.process(processId)
     return { process, slot: known ?? this.slotOf(process, item.id) }
   }
@@ -91,8 +92,9 @@ export class Units {
     if (!process.slotOf.has(message)) {
       const schedule = this.#schedule()
       schedule.assign(processId, message)
-      await this.#commit(schedule)
-    } else await this.ledger.durable()
+      this.#commit(schedule)
+    }
+    await this.ledger.durable()
     return { process, slot: this.slotOf(process, message) }
   }
 
@@ -100,12 +102,12 @@ export class Units {
   async store(item: ParsedItem): Promise<void> {
     const schedule = this.#schedule()
     schedule.store(item)
-    if (schedule.entries.length > 0) await this.#commit(schedule)
-    else await this.ledger.durable()
+    if (schedule.entries.length > 0) this.#commit(schedule)
+    await this.ledger.durable()
   }
 
   /** Schedules a cron message, unless the process is still busy with earlier messages. */
-  async tick(process: AoProcess, tags: readonly Tag[]): Promise<void> {
+  tick(process: AoProcess, tags: readonly Tag[]): void {
     if (process.evaluated < process.slots.length) return
     const schedule = this.#schedule()
     const item = schedule.sign({
@@ -120,7 +122,7 @@ export class Units {
       data: '',
     })
     schedule.assign(process.id, item.id, { cron: true })
-    await this.#commit(schedule)
+    this.#commit(schedule)
   }
 
   /** Turns cron messages of a process on or off for the signer of `item`, which is a replay when seen before. */
@@ -129,7 +131,8 @@ export class Units {
       throw new ApusError('target-wrong', 'The signed item is for another process.', { blame: 'peer' })
     if (this.ledger.monitorItems.has(item.id)) return
     const header = { kind: 'monitor', process: process.id, by: item.owner, item: item.id, on } as const
-    await this.ledger.commit([{ header, body: item.raw }])
+    this.ledger.commit([{ header, body: item.raw }])
+    await this.ledger.durable()
   }
 
   process(id: string): AoProcess {
@@ -202,10 +205,9 @@ export class Units {
     return new Schedule(this.ledger, this.#key, this.#clock.now())
   }
 
-  #commit(schedule: Schedule, before: readonly UnitsEntry[] = []): Promise<void> {
-    const durable = this.ledger.commit([...before, ...schedule.entries])
+  #commit(schedule: Schedule, before: readonly UnitsEntry[] = []): void {
+    this.ledger.commit([...before, ...schedule.entries])
     for (const id of schedule.touched) this.#pump(this.process(id))
-    return durable
   }
 
   #pump(process: AoProcess): void {
@@ -235,10 +237,12 @@ export class Units {
     const cause = this.ledger.item(slot.message)
     if (!cause) throw new Error(`The ledger lacks the message ${slot.message}.`)
     const message = messageOf(cause, process, nonce, slot, this.identity.scheduler)
-    await this.#residence.evaluate(process, message, result => this.#record(process, nonce, cause, result))
+    await this.#residence.evaluate(process, message, result =>
+      this.#record(process, nonce, slot, cause, result),
+    )
   }
 
-  #record(process: AoProcess, nonce: number, cause: ParsedItem, result: AoResult): Promise<void> {
+  #record(process: AoProcess, nonce: number, slot: Slot, cause: ParsedItem, result: AoResult): void {
     const failed = result.Error === undefined ? {} : { failed: true as const }
     const entry: UnitsEntry = {
       header: { kind: 'result', process: process.id, slot: nonce, ...failed },
@@ -249,12 +253,15 @@ export class Units {
     for (const one of scheduleOutgoing(schedule, this.ledger, source, this.identity))
       this.#log.warn({ process: process.id, slot: nonce, ...one }, 'message of a process not delivered')
     // One frame holds the result and everything it sends, so a crash neither loses nor repeats a message.
-    const durable = this.#commit(schedule, [entry])
-    durable.then(
-      () => this.#publish(process, nonce + 1),
-      error => this.#giveUp(process, error),
-    )
-    return durable
+    this.#commit(schedule, [entry])
+    // A result that sends nothing and comes from no watchdog is derived again if the disk loses it, so it need not wait.
+    const derivable = schedule.entries.length === 0 && result.Error === undefined && this.ledger.holds(slot)
+    if (derivable && this.published(process) === nonce) this.#publish(process, nonce + 1)
+    else
+      this.ledger.durable().then(
+        () => this.#publish(process, nonce + 1),
+        error => this.#giveUp(process, error),
+      )
   }
 
   #publish(process: AoProcess, count: number): void {

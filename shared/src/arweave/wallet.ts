@@ -6,7 +6,8 @@ import {
   generateKeyPair,
   type JsonWebKey,
   type KeyObject,
-  sign as signBytes,
+  sign,
+  verify,
 } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
@@ -34,7 +35,7 @@ export type Jwk = z.infer<typeof jwkSchema>
 /** Arweave accepts RSA keys of this size only. */
 const MODULUS_BITS = 4096
 const generate = promisify(generateKeyPair)
-const signAsync = promisify(signBytes)
+const signAsync = promisify(sign)
 
 /** A wallet that signs; the private key never prints. */
 export interface Wallet extends ItemSigner {
@@ -68,15 +69,17 @@ export function walletOf(value: unknown): Wallet {
   }
 }
 
+/** Parts that do not belong together only show when the key is used, so it signs once. */
 function privateKeyOf(jwk: Jwk): KeyObject {
+  const probe = Buffer.from('apus')
   try {
     const key = createPrivateKey({ key: { ...jwk } satisfies JsonWebKey, format: 'jwk' })
-    const { n } = createPublicKey(key).export({ format: 'jwk' })
-    if (n !== jwk.n) throw new Error('public and private part differ')
-    return key
-  } catch (cause) {
-    throw new ApusError('wallet-invalid', 'The wallet holds a damaged private key.', { cause })
+    const own = createPublicKey({ key: { kty: 'RSA', n: jwk.n, e: jwk.e }, format: 'jwk' })
+    if (verify('sha256', probe, own, sign('sha256', probe, key))) return key
+  } catch {
+    // The cause may quote key material, so it goes no further.
   }
+  throw new ApusError('wallet-invalid', 'The wallet holds a damaged private key.')
 }
 
 /** Reads a wallet file (JWK in JSON). Errors: `wallet-missing`, `wallet-invalid`. */
