@@ -33,18 +33,18 @@ export interface Peer {
   stop(): Promise<void>
 }
 
-export const network = randomId<ProcessId>()
+const network = randomId<ProcessId>()
 
 export async function startPeer(
   registry: Map<Address, string>,
-  options: Partial<HostOptions> & { readonly registered?: boolean } = {},
+  options: Partial<HostOptions> & { readonly registered?: boolean; readonly seated?: () => boolean } = {},
 ): Promise<Peer> {
   const key = options.key ?? nodeKey(randomBytes(32))
   const miner = randomId<Address>()
   if (options.registered ?? true) registry.set(miner, key.peer)
   const host = await createHost({ network, log: quietLog, ...options, key })
   const requests = new Requests(host)
-  const facts = { registration: (m: Address) => registry.get(m), seated: () => true }
+  const facts = { registration: (m: Address) => registry.get(m), seated: options.seated ?? (() => true) }
   const commitments = new Commitments({ host, requests, facts })
   await commitments.start()
   return {

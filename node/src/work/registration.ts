@@ -2,8 +2,8 @@ import { type Address, ApusError, type MinerView, type NodeKey, signBinding } fr
 import type { Network } from './ports.ts'
 
 /** A binding is signed for a year and renewed in its last month, so that a node that runs never loses it. */
-export const BINDING_MS = 365 * 24 * 3_600_000
-export const RENEW_BEFORE_MS = 30 * 24 * 3_600_000
+const BINDING_MS = 365 * 24 * 3_600_000
+const RENEW_BEFORE_MS = 30 * 24 * 3_600_000
 
 /** Binds the wallet and the node key to each other on AO. */
 export async function register(
