@@ -1,5 +1,6 @@
 import { ApusError } from '@apus/shared'
 import { exactFraction, roundedQuotient } from './exact-numbers.ts'
+import { provableContext } from './machine-limits.ts'
 import type { NumberFormats } from './number-formats.ts'
 import type { SourceModel } from './source-model.ts'
 
@@ -17,7 +18,6 @@ export const DEFAULT_PLANES: Planes = { qkv: 1, o: 1, gateUp: 1, down: 1, output
 export const planesKey = (p: Planes): string => [p.qkv, p.o, p.gateUp, p.down, p.output].join('')
 
 const MAX_NAME_BYTES = 128
-const MAX_CONTEXT = 1 << 18
 const MAX_EPSILON = 1n << 48n
 
 /** The manifest of a bundle: the first leaf, from which the layout of all others follows. */
@@ -43,7 +43,7 @@ export function bundleManifest(
     headSize: m.headSize,
     hidden: m.hidden,
     vocab: m.vocabulary,
-    context: Math.min(m.context, MAX_CONTEXT),
+    context: provableContext(m),
     tied: m.tied,
     epsilon: Number(epsilon),
     formats,

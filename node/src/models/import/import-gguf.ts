@@ -11,6 +11,7 @@ import { BundleWriter } from '../store/bundle-writer.ts'
 import { bundleManifest, type Planes, planesKey } from './bundle-manifest.ts'
 import { bundleSections, type Section } from './bundle-sections.ts'
 import { linearSources } from './linear-source.ts'
+import { checkLimits } from './machine-limits.ts'
 import { chooseFormats, type NumberFormats } from './number-formats.ts'
 import { probeMagnitudes } from './probe.ts'
 import { ropeFactors, ropeFrequencies } from './rope-frequencies.ts'
@@ -52,6 +53,7 @@ const numberFormats = z.object({
 export async function importGguf(path: string, folder: string, options: ImportOptions): Promise<string> {
   return withGguf(path, async (gguf, file) => {
     const model = sourceModel(gguf)
+    checkLimits(model)
     const vocabulary = vocabularyOf(gguf, model)
     options.onProgress?.({ step: 'reading', done: 0, total: 1 })
     const digest = await fileDigest(path, options.signal)
