@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 
 /** The oldest Redis that BullMQ is comfortable with. */
-export const MINIMUM_REDIS = [6, 2]
+const MINIMUM_REDIS = [6, 2]
 /** Package lists and a few megabytes on a slow line. */
 const APT_TIMEOUT_MS = 300_000
 const VERSION_TIMEOUT_MS = 10_000

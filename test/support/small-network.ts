@@ -48,14 +48,14 @@ export interface SmallNetworkOptions {
 }
 
 /** Who takes part: a wallet on AO. */
-export interface Party {
+interface Party {
   readonly address: Address
   readonly wallet: Wallet
   readonly ao: AoClient
   readonly client: NetworkClient
 }
 
-export interface MinerParty extends Party {
+interface MinerParty extends Party {
   readonly key: NodeKey
 }
 
