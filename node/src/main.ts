@@ -4,6 +4,7 @@ import { Command } from 'commander'
 import { backupCommand } from './commands/backup.ts'
 import type { Console } from './commands/console.ts'
 import { initCommand } from './commands/init.ts'
+import { modelsCommand } from './commands/models.ts'
 import { registerCommand } from './commands/register.ts'
 import { startCommand } from './commands/start.ts'
 import { statusCommand } from './commands/status.ts'
@@ -22,6 +23,7 @@ for (const command of [
   unstakeCommand,
   withdrawCommand,
   backupCommand,
+  modelsCommand,
 ])
   program.addCommand(command(io))
 

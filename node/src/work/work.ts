@@ -28,6 +28,8 @@ import type { WorkMetrics } from './work-metrics.ts'
 const LOOK_INTERVAL_MS = 5_000
 /** A job that brought no news for this long is read from AO. */
 const REFRESH_AFTER_MS = 30_000
+/** What was read from AO this shortly ago needs no second look before a run. */
+const FRESH_MS = 3_000
 const FIRST_RETRY_MS = 1_000
 const LONGEST_RETRY_MS = 60_000
 
@@ -73,6 +75,8 @@ interface Hand {
   hint: string | undefined
   /** When AO last told of it. */
   heardAt: number
+  /** When it was last read from AO rather than heard of. */
+  readAt: number | undefined
   acting: boolean
   again: boolean
   failures: number
@@ -136,8 +140,8 @@ export class Work {
     return this.#hands.has(job)
   }
 
-  /** Takes a job as AO shows it; the prompt, when given, saves a fetch. */
-  take(job: JobView, prompt?: string): void {
+  /** Takes a job as AO shows it; the prompt, when given, saves a fetch. `readAt`: it is no news but was asked for then. */
+  take(job: JobView, prompt?: string, readAt?: number): void {
     const hand = this.#hands.get(job.id)
     if (hand === undefined && seatOf(job, this.#parts.me) === undefined) return
     const now = this.#parts.clock.now()
@@ -150,6 +154,7 @@ export class Work {
         job,
         hint: prompt,
         heardAt: now,
+        readAt,
         acting: false,
         again: false,
         failures: 0,
@@ -158,6 +163,7 @@ export class Work {
       })
     } else {
       hand.hint ??= prompt
+      hand.readAt = readAt ?? hand.readAt
       if (isOlder(job, hand.job)) return
       hand.job = job
       hand.heardAt = now
@@ -168,7 +174,7 @@ export class Work {
   /** Reads a job from AO and takes it; returns it, or undefined when AO does not know it. */
   async refresh(id: JobId, prompt?: string): Promise<JobView | undefined> {
     const job = await this.#parts.network.job(id)
-    if (job !== undefined) this.take(job, prompt)
+    if (job !== undefined) this.take(job, prompt, this.#parts.clock.now())
     return job
   }
 
@@ -279,7 +285,6 @@ export class Work {
     log.info({ job: job.id }, 'Committed.')
     // AO has it: a record that cannot be written now costs a resend after a restart, nothing else.
     await journal.committed(job.id, clock.now()).catch(() => {})
-    await this.#reread(job.id)
   }
 
   async #reveal({ job }: Hand, computed: Computed): Promise<void> {
@@ -292,12 +297,6 @@ export class Work {
     metrics.revealed()
     log.info({ job: job.id }, 'Revealed.')
     await journal.revealed(job.id, clock.now()).catch(() => {})
-    await this.#reread(job.id)
-  }
-
-  // The feed tells of it too; reading at once spares a wait when the feed is slow.
-  async #reread(id: JobId): Promise<void> {
-    await this.refresh(id).catch(() => {})
   }
 
   #enqueue(hand: Hand): void {
@@ -316,10 +315,7 @@ export class Work {
     const { job } = hand
     const served = models.get(job.model)
     if (served === undefined) return
-    // News may be late: a run is worth its while, and a commitment right, only if AO says so now.
-    const current = await this.refresh(job.id)
-    if (current === undefined)
-      throw new ApusError('job-unknown', 'AO does not know the job yet.', { retry: true, blame: 'nobody' })
+    await this.#confirm(hand)
     if (this.#step(hand).do !== 'compute') return
     const prompt = await findPrompt(job, hand.hint, prompts, signal)
     await journal.attempt(job.id)
@@ -334,6 +330,13 @@ export class Work {
     log.info({ job: job.id, tokens: generation.tokens.length, tookMs }, 'Computed.')
     hand.failures = 0
     this.#consider(job.id)
+  }
+
+  // News may be late: a run is worth its while, and a commitment right, only if AO says so now.
+  async #confirm({ job, readAt }: Hand): Promise<void> {
+    if (readAt !== undefined && this.#parts.clock.now() - readAt < FRESH_MS) return
+    if ((await this.refresh(job.id)) !== undefined) return
+    throw new ApusError('job-unknown', 'AO does not know the job yet.', { retry: true, blame: 'nobody' })
   }
 
   async #runFailed(hand: Hand, signal: AbortSignal, error: unknown): Promise<void> {
@@ -357,7 +360,7 @@ export class Work {
     this.#backOff(hand)
     log.warn({ job: hand.job.id, step: step.do, reason: describeError(error) }, 'AO did not take a message.')
     if (FINAL_ON_AO.has(code)) await journal.giveUp(hand.job.id, code).catch(() => {})
-    if (!(error instanceof ApusError && error.retry)) await this.#reread(hand.job.id)
+    if (!(error instanceof ApusError && error.retry)) await this.refresh(hand.job.id).catch(() => {})
   }
 
   #backOff(hand: Hand): void {
