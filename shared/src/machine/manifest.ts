@@ -66,7 +66,7 @@ export const OPERATION_VALUES = 8192
 
 /** Operations of a layer stage at a position (SPEC.md §6). */
 export function layerOperations(
-  m: Pick<Manifest, 'heads' | 'kvHeads' | 'headSize' | 'hidden'>,
+  m: Readonly<Record<'heads' | 'kvHeads' | 'headSize' | 'hidden', number>>,
   position: number,
 ): number {
   const sets = Math.ceil(m.heads / HEAD_SET)

@@ -1,0 +1,29 @@
+import { merkleLeaf, merkleRoot } from '../hashing/merkle.ts'
+import { encodeValues } from './sequence.ts'
+import type { StopFlag } from './stop.ts'
+
+const VALUE = 'apus.machine.1/value'
+const PAGE = 'apus.machine.1/page'
+const CHECKPOINT = 'apus.machine.1/checkpoint'
+const PIECE = 'apus/answer-piece'
+
+/** Digest of a value: the root over its leaves. */
+export const valueDigest = (leaves: readonly Uint8Array[]): Uint8Array =>
+  merkleRoot(leaves.map(leaf => merkleLeaf(VALUE, leaf)))
+
+/** Digest of x_final, as a checkpoint holds it. */
+export const residualDigest = (x: Int32Array): Uint8Array => valueDigest(encodeValues(x))
+
+/** `u32 n ‖ u32 token ‖ u8 stop ‖ digest of x_final`. */
+export function encodeCheckpoint(n: number, token: number, stop: StopFlag, residual: Uint8Array): Uint8Array {
+  const leaf = Buffer.alloc(41)
+  leaf.writeUInt32LE(n)
+  leaf.writeUInt32LE(token, 4)
+  leaf.writeUInt8(stop, 8)
+  leaf.set(residual, 9)
+  return new Uint8Array(leaf)
+}
+
+export const checkpointLeaf = (checkpoint: Uint8Array): Uint8Array => merkleLeaf(CHECKPOINT, checkpoint)
+export const pageLeaf = (page: Uint8Array): Uint8Array => merkleLeaf(PAGE, page)
+export const pieceLeaf = (piece: Uint8Array): Uint8Array => merkleLeaf(PIECE, piece)
