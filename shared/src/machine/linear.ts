@@ -32,7 +32,7 @@ export function decodeTile(leaf: Uint8Array, rows: number, columns: number): Til
   const shiftsAt = multipliersAt + rows * groups * 2
   const biasesAt = shiftsAt + rows
   if (leaf.length !== biasesAt + rows * 4) throw new RangeError('a tile has another length')
-  const copy = leaf.slice()
+  const copy = new Uint8Array(leaf)
   return {
     rows,
     columns,

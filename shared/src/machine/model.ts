@@ -37,7 +37,7 @@ export class Model {
         `The bundle has ${bundle.leafCount} leaves, not ${this.layout.leafCount}.`,
       )
     }
-    this.frequencies = new BigUint64Array(bundle.leaf(this.layout.frequencies).slice().buffer)
+    this.frequencies = new BigUint64Array(new Uint8Array(bundle.leaf(this.layout.frequencies)).buffer)
     const { vocab } = this.manifest
     const pieceLeaves = this.layout.tokenizer - this.layout.pieces
     this.pieces = Array.from({ length: pieceLeaves }, (_, i) =>

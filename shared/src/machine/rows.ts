@@ -85,7 +85,7 @@ export class Page {
     if (bytes.length !== PAGE_ROWS * (1 + 2 * headSize)) throw new RangeError('a page has another length')
     const page = new Page(headSize)
     page.e.set(bytes.subarray(0, PAGE_ROWS))
-    page.v.set(new Int16Array(bytes.slice(PAGE_ROWS).buffer))
+    page.v.set(new Int16Array(new Uint8Array(bytes.subarray(PAGE_ROWS)).buffer))
     return page
   }
 }
