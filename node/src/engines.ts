@@ -1,11 +1,11 @@
 import { ApusError, type ModelId } from '@apus/shared'
 import type { Engine } from './engine/engine.ts'
-import { createLlamaCppEngine } from './engine/llama-cpp/llama-cpp-engine.ts'
 import type { EngineName, Settings } from './home/settings.ts'
 import type { ServedModel, ServedModels } from './work/ports.ts'
 
+// Loaded when needed: an engine's libraries are large, and most commands run no model.
 const ENGINES: Readonly<Record<EngineName, () => Promise<Engine>>> = {
-  'llama-cpp': createLlamaCppEngine,
+  'llama-cpp': async () => (await import('./engine/llama-cpp/llama-cpp-engine.ts')).createLlamaCppEngine(),
 }
 
 export interface Loaded {
