@@ -23,7 +23,8 @@ export const settingsSchema = z.strictObject({
     .default([]),
   peers: z
     .strictObject({
-      listen: z.array(multiaddr).default(['/ip4/0.0.0.0/tcp/4701']),
+      /** A miner needs no open port: it dials its bootstrap peers, and they talk back over that connection. */
+      listen: z.array(multiaddr).default(['/ip4/127.0.0.1/tcp/0']),
       announce: z.array(multiaddr).optional(),
       bootstrap: z.array(multiaddr).default([]),
       relay: z.enum(['none', 'client', 'server']).default('none'),
