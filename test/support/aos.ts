@@ -4,10 +4,10 @@ import type { AoMessage, AoResult, Tag } from '../../deploy/localnet/ao/ao-messa
 import { ResidentProcess } from '../../deploy/localnet/ao/resident-process.ts'
 import { AOS_MODULE_ID, ensureAosModule } from '../../deploy/setup/aos-module.mjs'
 
-export type AosTags = Readonly<Record<string, string>> | readonly Tag[]
+type AosTags = Readonly<Record<string, string>> | readonly Tag[]
 
 /** A message as a test writes it; what is left out gets the next deterministic value. Times in ms. */
-export interface AosInput {
+interface AosInput {
   readonly from?: string
   /** The signer; differs from `from` when a process speaks through its authority. */
   readonly owner?: string

@@ -3,7 +3,7 @@ import type { Tag } from '../arweave/data-item.ts'
 
 export interface AoMessageInput {
   readonly process: string
-  /** Names that the transports use themselves (see `UNSENDABLE_TAGS`) are refused with `tag-unsendable`. */
+  /** Names that the transports use themselves are refused with `tag-unsendable`. */
   readonly tags: readonly Tag[]
   readonly data?: string | undefined
 }

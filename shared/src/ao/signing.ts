@@ -39,7 +39,7 @@ export function readerKey(): ItemSigner {
 }
 
 /** Names that aoconnect takes for itself in one mode or the other; as tags they would be lost without a word. */
-export const UNSENDABLE_TAGS: ReadonlySet<string> = new Set([
+const UNSENDABLE_TAGS: ReadonlySet<string> = new Set([
   'target',
   'anchor',
   'data',

@@ -49,7 +49,7 @@ test('a failed message, a throw outside every handler and a dry run leave no tra
 test('running out of memory is an error of that message alone', async () => {
   const process = await counter()
   await process.handle({ tags: { Action: 'Increment' } })
-  const code = 'local t = {} for i = 1, 9 do t[i] = string.rep("x", 100000000 + i) end'
+  const code = 'local t = {} for i = 1, 4 do t[i] = string.rep("x", 200000000 + i) end'
   await expect(process.eval(code)).rejects.toThrow()
   expect(await process.eval('return Count')).toBe('1')
 })
