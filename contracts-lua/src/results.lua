@@ -45,7 +45,8 @@ local function mismatch(sentence)
   refusal.raise('answer-mismatch', sentence)
 end
 
---- The text of the pieces, cut before the first stop string.
+--- The text of the pieces without the one space that tokenizers put before a first word, cut before the first stop
+--- string.
 local function textOf(job, pieces)
   local text = table.concat(pieces)
   local cut = #text
@@ -53,7 +54,7 @@ local function textOf(job, pieces)
     local at = text:find(stop, 1, true)
     if at and at - 1 < cut then cut = at - 1 end
   end
-  return encoding.toUtf8(text:sub(1, cut))
+  return encoding.toUtf8(text:sub(text:sub(1, 1) == ' ' and 2 or 1, cut))
 end
 
 local function inline(job, result, data)

@@ -44,12 +44,23 @@ const program = new Command('apus')
   .option('--wallet <file>', 'Arweave wallet that pays', process.env.APUS_WALLET ?? join(HOME, 'wallet.json'))
   .option('--json', 'print JSON')
 
-async function open() {
+/** The network, for reading only. */
+async function openNetwork() {
   const common = program.opts<Common>()
   const file = await readNetworkFile(common.network)
+  return { common, file, ao: connectAo(file.ao) }
+}
+
+/** The network as the wallet's owner uses it. */
+async function openAccount() {
+  const { common, file } = await openNetwork()
   const wallet = await loadWallet(common.wallet)
-  const ao = connectAo(file.ao, wallet)
-  return { common, file, ao, address: wallet.address as Address, client: new NetworkClient(ao, file) }
+  return {
+    common,
+    file,
+    address: wallet.address as Address,
+    client: new NetworkClient(connectAo(file.ao, wallet), file),
+  }
 }
 
 program
@@ -66,7 +77,7 @@ program
   .option('--stop <text...>', 'strings that end the answer')
   .option('--raw', 'do not frame the prompt as a question')
   .action(async (prompt: string, options) => {
-    const { common, file, client, address } = await open()
+    const { common, file, client, address } = await openAccount()
     const requester = new Requester(client, { clock: systemClock, address })
     const model: ModelId | undefined = options.model ? modelId.parse(options.model) : file.defaultModel
     if (!model) throw new Error('The network file names no default model; give one with --model.')
@@ -101,7 +112,7 @@ program
   .command('status')
   .description('miners, models and open jobs')
   .action(async () => {
-    const { common, file, ao } = await open()
+    const { common, file, ao } = await openNetwork()
     const feed = new NetworkFeed(ao, {
       network: file.network,
       pollMs: 1000,
@@ -135,7 +146,7 @@ program
   .command('balance')
   .description('what this wallet holds')
   .action(async () => {
-    const { common, client, address } = await open()
+    const { common, client, address } = await openAccount()
     const [wallet, account] = await Promise.all([client.balance(address), client.account(address)])
     if (common.json)
       console.log(JSON.stringify({ address, wallet: String(wallet), account: String(account) }))

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { ApusError, loadWallet } from '@apus/shared'
+import { ApusError, loadWallet, readNetworkFile } from '@apus/shared'
 import { Command } from 'commander'
 import { readBackup } from '../home/backup.ts'
 import { createHome, keepNodeKey, keepWallet, writeSettings } from '../home/home.ts'
@@ -21,7 +21,7 @@ const collect = (value: string, before: readonly string[]) => [...before, value]
 export const initCommand = (io: Console): Command =>
   new Command('init')
     .description('make a home: settings, wallet and node key')
-    .option('--network <file>', 'settings of the network: JSON with network, token, ao and peers')
+    .option('--network <file>', 'the network file: its processes, AO and first peers')
     .option('--wallet <file>', 'use this Arweave wallet instead of a new one')
     .option('--model <path>', 'a model to serve; may be given several times', collect, [])
     .option('--bootstrap <multiaddr>', 'a peer to start from; may be given several times', collect, [])
@@ -49,15 +49,12 @@ export const initCommand = (io: Console): Command =>
       )
     })
 
+/** Settings out of a network file; what else a file holds is taken as settings of the miner. */
 async function networkSettings(path: string | undefined): Promise<Record<string, unknown>> {
   if (path === undefined) return {}
-  try {
-    const value: unknown = JSON.parse(await readFile(path, 'utf8'))
-    if (typeof value === 'object' && value !== null) return { ...value }
-  } catch (cause) {
-    throw new ApusError('network-invalid', `${path} is not readable JSON.`, { cause })
-  }
-  throw new ApusError('network-invalid', `${path} does not hold the settings of a network.`)
+  const network = await readNetworkFile(path)
+  const { defaultModel: _, bootstrap = [], peers, ...settings } = JSON.parse(await readFile(path, 'utf8'))
+  return { ...settings, ao: network.ao, peers: { bootstrap, ...peers } }
 }
 
 function withOptions(base: Record<string, unknown>, { model, bootstrap }: Options): Record<string, unknown> {

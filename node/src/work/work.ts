@@ -290,10 +290,11 @@ export class Work {
   async #reveal({ job }: Hand, computed: Computed): Promise<void> {
     const { network, journal, clock, log, metrics } = this.#parts
     const size = computed.pieces.reduce((sum, p) => sum + Buffer.byteLength(p, 'base64'), 0)
-    const inline = size <= MAX_INLINE_ANSWER_BYTES ? computed.pieces : undefined
-    if (inline === undefined)
-      await this.#parts.answers.keep(job.id, computed.result.answerRoot, computed.pieces)
-    await orTakenBefore(network.reveal(job.id, computed.salt, computed.result, inline))
+    const { answerRoot } = computed.result
+    const fits = size <= MAX_INLINE_ANSWER_BYTES
+    if (!fits) await this.#parts.answers.keep(job.id, answerRoot, computed.pieces)
+    const answer = fits ? { pieces: computed.pieces } : { id: answerRoot, size }
+    await orTakenBefore(network.reveal(job.id, computed.salt, computed.result, answer))
     metrics.revealed()
     log.info({ job: job.id }, 'Revealed.')
     await journal.revealed(job.id, clock.now()).catch(() => {})

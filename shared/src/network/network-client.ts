@@ -31,6 +31,11 @@ export interface JobRequest {
   readonly promptTokens?: string
 }
 
+/** An answer in the message itself, base64 a piece, or where it is kept: an id and its bytes. */
+export type RevealedAnswer =
+  | { readonly pieces: readonly string[] }
+  | { readonly id: string; readonly size: number }
+
 export interface Registration {
   readonly peer: string
   /** Ed25519 signature of the node key over the binding statement, base64url. */
@@ -89,8 +94,8 @@ export class NetworkClient {
   commit = (job: JobId, commitment: string, promptTokens: string) =>
     this.#act('Commit', { Job: job, 'Output-Commitment': commitment, 'Prompt-Tokens': promptTokens })
 
-  /** Opens a commitment; `pieces` only when they fit the inline limit, base64 each. */
-  reveal = (job: JobId, salt: string, result: Result, pieces: readonly string[] | undefined) =>
+  /** Opens a commitment. */
+  reveal = (job: JobId, salt: string, result: Result, answer: RevealedAnswer) =>
     this.#act(
       'Reveal',
       {
@@ -101,8 +106,10 @@ export class NetworkClient {
         'Checkpoint-Root': result.checkpointRoot,
         'Kv-Root': result.kvRoot,
         'Answer-Root': result.answerRoot,
+        'Answer-Id': 'id' in answer ? answer.id : undefined,
+        'Answer-Size': 'id' in answer ? String(answer.size) : undefined,
       },
-      pieces && JSON.stringify({ pieces }),
+      'pieces' in answer ? JSON.stringify({ pieces: answer.pieces }) : undefined,
     )
 
   /** Pays for a job from this wallet's account; resolves to the job id. */
