@@ -3,7 +3,7 @@ import { type GpuState, tablePages } from './gpu-state.ts'
 import type { GpuTensor } from './gpu-tensor.ts'
 import type { GpuWeights, LayerWeights } from './gpu-weights.ts'
 import type { KernelConstants, KernelName } from './kernels.ts'
-import { blocksOf, type ModelShape, pageWords, tilesOf } from './model-shape.ts'
+import { blocksOf, type ModelShape, pageWords, residualStride, tilesOf } from './model-shape.ts'
 import type { LinearTuning } from './tuning.ts'
 
 /** What changes from batch to batch: columns, and pages of the longest one. */
@@ -42,13 +42,7 @@ export async function compileForwardPass(
   state: GpuState,
   tuning: LinearTuning,
 ): Promise<ForwardPass> {
-  const compiled = new Map<string, Promise<GPUComputePipeline>>()
-  const compile = (name: KernelName, constants: KernelConstants) => {
-    const key = name + Object.entries(constants).join()
-    const found = compiled.get(key) ?? gpu.compile(name, constants)
-    compiled.set(key, found)
-    return found
-  }
+  const compile = (name: KernelName, constants: KernelConstants) => gpu.compile(name, constants)
   const { width, heads, kvHeads, headSize, hidden, planes, formats } = shape
   const words = pageWords(headSize)
   const units = heads + 2 * kvHeads
@@ -99,6 +93,7 @@ export async function compileForwardPass(
       'norm',
       {
         WIDTH: width,
+        X_STRIDE: residualStride(width),
         A8_PLANES: planesOfOutput,
         A8_BLOCKS: blocksOf(width),
         EPSILON_LOW: shape.epsilon % 2 ** 32,
@@ -172,6 +167,7 @@ export async function compileForwardPass(
     const tensor = weights.embedding
     const pipeline = await compile('embed', {
       WIDTH: width,
+      X_STRIDE: residualStride(width),
       RESIDUAL: BigInt(formats.residual),
       TOKEN_CHOSEN,
     })

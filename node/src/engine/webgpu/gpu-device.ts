@@ -34,6 +34,7 @@ export class GpuDevice {
   readonly #gpu: GPU
   readonly #device: GPUDevice
   readonly #staging: GPUBuffer[] = []
+  readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>()
   readonly #layouts = new Map<KernelName, GPUBindGroupLayout>()
   #fault: ApusError | undefined
   #closed = false
@@ -114,8 +115,15 @@ export class GpuDevice {
     this.#device.queue.writeBuffer(buffer, offset, data.buffer, data.byteOffset, data.byteLength)
   }
 
-  /** A compiled kernel; kernels of one name share their binding layout. Errors: `gpu-error`. */
-  async compile(name: KernelName, constants: KernelConstants): Promise<GPUComputePipeline> {
+  /** A kernel compiled once for these constants; kernels of one name share their binding layout. Errors: `gpu-error`. */
+  compile(name: KernelName, constants: KernelConstants): Promise<GPUComputePipeline> {
+    const key = `${name} ${Object.entries(constants).join()}`
+    const known = this.#pipelines.get(key) ?? this.#compile(name, constants)
+    this.#pipelines.set(key, known)
+    return known
+  }
+
+  async #compile(name: KernelName, constants: KernelConstants): Promise<GPUComputePipeline> {
     const code = kernelCode(name, constants)
     const module = await this.#guard(() => this.#device.createShaderModule({ label: name, code }))
     const layout = this.#device.createPipelineLayout({ bindGroupLayouts: [this.#layout(name)] })

@@ -1,10 +1,11 @@
-import { ApusError } from '@apus/shared'
+import type { SamplerSettings } from '@apus/shared'
+import type { NoiseKey } from '@apus/shared/machine'
 import { type Dispatch, encode, type ForwardPass, TOKEN_CHOSEN } from './forward-pass.ts'
 import type { GpuDevice, ReadBack } from './gpu-device.ts'
-import { columnsThatFit, type GpuState, SAMPLER_WORDS, slotsOf, tablePages } from './gpu-state.ts'
-import { type ModelShape, PAGE_ROWS, WINDOW_TOKENS } from './model-shape.ts'
+import { type GpuState, partialPages, SAMPLER_WORDS, slotsOf, tablePages } from './gpu-state.ts'
+import { type ModelShape, PAGE_ROWS, residualStride, WINDOW_TOKENS } from './model-shape.ts'
 import { pageDigestRequest } from './page-digest-request.ts'
-import { packSampler, type SamplerWords } from './sampler-words.ts'
+import { packSampler } from './sampler-words.ts'
 
 /** One sequence's next position: its token, or the one that the device chose in the step before. */
 export interface DecodeColumn {
@@ -15,13 +16,13 @@ export interface DecodeColumn {
 
 export interface Decoded {
   readonly token: number
-  /** The residual after the last layer, i32 little-endian: the state whose logits chose the token. */
-  readonly xFinal: Uint8Array
+  /** The residual after the last layer, whose logits chose the token. */
+  readonly xFinal: Int32Array
 }
 
 /**
  * One model on one device: several sequences, each with its pages of keys and values. Calls are submitted in the order
- * they are made and may overlap; errors are the device's own and `context-full`.
+ * they are made and may overlap; errors are the device's own.
  */
 export class GpuModel {
   readonly shape: ModelShape
@@ -54,35 +55,33 @@ export class GpuModel {
     )
   }
 
-  /**
-   * A sequence with room for `positions`; `tail` are the last tokens before the first decode step, newest last, the
-   * prompt's last token included. Errors: `context-full` when the other sequences hold the memory.
-   */
+  /** Positions that one sequence can have when it is alone. */
+  get capacity(): number {
+    return Math.min(slotsOf(this.#state.sizes), tablePages(this.shape)) * PAGE_ROWS
+  }
+
+  /** A sequence with room for `positions`, or undefined while the others hold the memory; `tokens` are its prompt. */
   openSequence(
     positions: number,
-    sampler: SamplerWords,
-    promptLength: number,
-    tail: readonly number[],
-  ): number {
+    sampler: SamplerSettings,
+    noise: NoiseKey,
+    prompt: readonly number[],
+  ): number | undefined {
     const needed = Math.ceil(positions / PAGE_ROWS)
-    const sequence = this.#freeSequences.at(-1)
-    if (sequence === undefined || needed > this.#freeSlots.length || needed > tablePages(this.shape)) {
-      throw new ApusError('context-full', `No room for a sequence of ${positions} positions.`, {
-        retry: true,
-      })
-    }
-    this.#freeSequences.pop()
+    if (needed > this.#freeSlots.length || positions > this.capacity) return undefined
+    const sequence = this.#freeSequences.pop()
+    if (sequence === undefined) return undefined
     const slots = this.#freeSlots.splice(this.#freeSlots.length - needed, needed)
     this.#pagesOf.set(sequence, slots)
     if (sampler.temperature === 0) this.#greedy.add(sequence)
     else this.#greedy.delete(sequence)
     const { pageTable, samplers, history } = this.#state
     this.#gpu.write(pageTable, sequence * tablePages(this.shape) * 4, Uint32Array.from(slots))
-    this.#gpu.write(samplers, sequence * SAMPLER_WORDS * 4, packSampler(sampler))
+    this.#gpu.write(samplers, sequence * SAMPLER_WORDS * 4, packSampler(sampler, noise))
     const window = new Uint32Array(WINDOW_TOKENS)
-    tail.slice(-WINDOW_TOKENS).forEach((token, i, kept) => {
-      window[(promptLength - kept.length + i) % WINDOW_TOKENS] = token
-    })
+    for (let i = Math.max(0, prompt.length - WINDOW_TOKENS); i < prompt.length; i++) {
+      window[i % WINDOW_TOKENS] = prompt[i] ?? 0
+    }
     this.#gpu.write(history, sequence * WINDOW_TOKENS * 4, window)
     return sequence
   }
@@ -99,7 +98,7 @@ export class GpuModel {
   prefillBatch(position: number, remaining: number): number {
     const wanted = Math.min(remaining, this.#state.sizes.columns)
     const pages = Math.floor((position + wanted - 1) / PAGE_ROWS) + 1
-    return Math.min(wanted, columnsThatFit(this.shape, this.#state, pages))
+    return Math.max(1, Math.min(wanted, Math.floor(partialPages(this.shape, this.#state) / pages)))
   }
 
   /** Feeds tokens at consecutive positions, at most `prefillBatch` of them; nothing is chosen. */
@@ -123,16 +122,16 @@ export class GpuModel {
       ...this.#pass.head,
       ...(columns.every(({ sequence }) => this.#greedy.has(sequence)) ? [] : this.#pass.sample),
     ]
-    const bytes = this.shape.width * 4
+    const stride = residualStride(this.shape.width) * 4
     const [tokens, residuals] = await this.#run(columns, dispatches, [
       { buffer: results, offset: 0, size: columns.length * 4 },
-      { buffer: x, offset: 0, size: columns.length * bytes },
+      { buffer: x, offset: 0, size: columns.length * stride },
     ])
     if (tokens === undefined || residuals === undefined) throw new RangeError('a read-back is missing')
     const view = new DataView(tokens.buffer, tokens.byteOffset)
     return columns.map((_, i) => ({
       token: view.getUint32(i * 4, true),
-      xFinal: residuals.subarray(i * bytes, (i + 1) * bytes),
+      xFinal: new Int32Array(residuals.slice(i * stride, i * stride + this.shape.width * 4).buffer),
     }))
   }
 
@@ -159,10 +158,14 @@ export class GpuModel {
   }
 
   #run(columns: readonly DecodeColumn[], dispatches: readonly Dispatch[], reads: readonly ReadBack[]) {
-    const pages = Math.max(...columns.map(({ position }) => Math.floor(position / PAGE_ROWS) + 1))
     const words = new Uint32Array(columns.length * 4)
+    let pages = 0
+    let pagesBefore = 0
     for (const [i, { sequence, position, token }] of columns.entries()) {
-      words.set([token === 'chosen' ? TOKEN_CHOSEN : token, position, sequence, pages], i * 4)
+      words.set([token === 'chosen' ? TOKEN_CHOSEN : token, position, sequence, pagesBefore], i * 4)
+      const own = Math.floor(position / PAGE_ROWS) + 1
+      pages = Math.max(pages, own)
+      pagesBefore += own
     }
     return this.#gpu.run(pass => {
       this.#gpu.write(this.#state.columns, 0, words)

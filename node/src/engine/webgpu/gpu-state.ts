@@ -6,6 +6,7 @@ import {
   PAGE_ROWS,
   pageWords,
   partialWords,
+  residualStride,
   WINDOW_TOKENS,
 } from './model-shape.ts'
 import { DIGEST_REQUEST_WORDS } from './page-digest-request.ts'
@@ -13,7 +14,7 @@ import { DIGEST_REQUEST_WORDS } from './page-digest-request.ts'
 /** What one model instance holds beside its weights. */
 export interface GpuState {
   readonly sizes: StateSizes
-  /** Per column: token, position, sequence, pages of the batch. */
+  /** Per column: token, position, sequence, pages of the columns before it. */
   readonly columns: GPUBuffer
   readonly x: GPUBuffer
   readonly quants: GPUBuffer
@@ -48,7 +49,7 @@ export interface StateSizes {
   readonly columns: number
 }
 
-/** Partial attention results of a batch; larger batches are cut so that this is enough. */
+/** Partial attention results of a prefill batch; larger batches are cut so that this is enough. */
 const PARTIAL_BYTES = 32 << 20
 
 export const SAMPLER_WORDS = 16
@@ -56,9 +57,9 @@ export const SAMPLER_WORDS = 16
 export const slotsOf = (sizes: StateSizes): number => Math.ceil(sizes.positions / PAGE_ROWS) + sizes.sequences
 export const tablePages = (shape: ModelShape): number => Math.ceil(shape.context / PAGE_ROWS)
 
-/** Columns whose partials fit when the longest of them has `pages` pages. */
-export const columnsThatFit = (shape: ModelShape, state: GpuState, pages: number): number =>
-  Math.max(1, Math.floor(state.partials.size / (shape.heads * pages * partialWords(shape.headSize) * 4)))
+/** Pages of all columns of a batch together whose partial results fit. */
+export const partialPages = (shape: ModelShape, state: GpuState): number =>
+  Math.floor(state.partials.size / (shape.heads * partialWords(shape.headSize) * 4))
 
 /** Errors: `gpu-out-of-memory`. */
 export async function allocateState(
@@ -71,7 +72,7 @@ export async function allocateState(
   const words = (label: string, count: number) => gpu.allocate(label, count * 4, usage)
   const { width, heads, kvHeads, headSize, hidden } = shape
   const widest = Math.max(blocksOf(width), blocksOf(heads * headSize), blocksOf(hidden))
-  const oneColumn = heads * tablePages(shape) * partialWords(headSize)
+  const decodePartials = heads * slotsOf(sizes) * partialWords(headSize)
   const page = pageWords(headSize)
   const units = kvHeads * 2
   const pages: GPUBuffer[] = []
@@ -83,12 +84,12 @@ export async function allocateState(
   return {
     sizes,
     columns: await words('columns', sizes.columns * 4),
-    x: await words('residual', sizes.columns * width),
+    x: await words('residual', sizes.columns * residualStride(width)),
     quants: await words('quants', sizes.columns * 2 * widest * 64),
     scales: await words('scales', sizes.columns * 2 * widest),
     y: await words('projections', sizes.columns * Math.max((heads + units) * headSize, 2 * hidden)),
     queries: await words('queries', sizes.columns * heads * (headSize + 4)),
-    partials: await words('attention partials', Math.max(PARTIAL_BYTES / 4, oneColumn)),
+    partials: await words('attention partials', Math.max(PARTIAL_BYTES / 4, decodePartials)),
     logits: await words('logits', sizes.columns * shape.vocab),
     tiles: await words('tiles', sizes.sequences * MAX_TILES * 2),
     peaks: await words('peaks', sizes.sequences * 2),

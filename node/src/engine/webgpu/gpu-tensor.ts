@@ -22,6 +22,14 @@ export interface TensorShard {
   readonly place: GPUBuffer
 }
 
+/** Where a tensor's linear writes. */
+export interface LinearOutput {
+  /** Values of one column. */
+  readonly stride: number
+  /** Whether it adds to what stands there. */
+  readonly residual: boolean
+}
+
 export const GROUP_COLUMNS = 32
 export const BLOCK_COLUMNS = 256
 /** A thread loads 16 weights at a time. */
@@ -56,12 +64,12 @@ export class GpuTensor {
     this.shards = shards
   }
 
-  /** Room for a tensor, whose linear adds to the residual or not; `fill` brings its rows. Errors: `gpu-out-of-memory`. */
+  /** Room for a tensor; `fill` brings its rows. Errors: `gpu-out-of-memory`. */
   static async allocate(
     gpu: GpuDevice,
     label: string,
     [rows, columns]: readonly [number, number],
-    residual: boolean,
+    { stride, residual }: LinearOutput,
   ): Promise<GpuTensor> {
     const padded = Math.ceil(columns / GROUP_COLUMNS) * GROUP_COLUMNS
     const blocks = Math.ceil(padded / BLOCK_COLUMNS)
@@ -73,7 +81,7 @@ export class GpuTensor {
     for (let firstRow = 0; firstRow < rows; firstRow += perShard) {
       const count = Math.min(perShard, rows - firstRow)
       const place = await gpu.allocate(`${label} place`, 32, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST)
-      const words = [firstRow, count, padded / RUN_COLUMNS, blocks, rows, residual ? 1 : 0, team, 0]
+      const words = [firstRow, count, padded / RUN_COLUMNS, blocks, stride, residual ? 1 : 0, team, 0]
       gpu.write(place, 0, Uint32Array.from(words))
       shards.push({
         firstRow,

@@ -1,6 +1,6 @@
 import type { GpuDevice } from './gpu-device.ts'
 import { GpuTensor } from './gpu-tensor.ts'
-import type { ModelShape } from './model-shape.ts'
+import { type ModelShape, residualStride } from './model-shape.ts'
 
 export interface LayerWeights {
   /** i32 gains before attention and before the feed-forward. */
@@ -28,8 +28,10 @@ export async function allocateWeights(gpu: GpuDevice, shape: ModelShape): Promis
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST
   const { width, hidden, headSize, heads, kvHeads } = shape
   const gains = (label: string) => gpu.allocate(label, width * 4, usage)
-  const tensor = (label: string, rows: number, columns: number, residual = false) =>
-    GpuTensor.allocate(gpu, label, [rows, columns], residual)
+  const tensor = (label: string, rows: number, columns: number) =>
+    GpuTensor.allocate(gpu, label, [rows, columns], { stride: rows, residual: false })
+  const adding = (label: string, columns: number) =>
+    GpuTensor.allocate(gpu, label, [width, columns], { stride: residualStride(width), residual: true })
   const output = await tensor('output', shape.vocab, width)
   const embedding = shape.tied ? output : await tensor('embedding', shape.vocab, width)
   const layers: LayerWeights[] = []
@@ -38,9 +40,9 @@ export async function allocateWeights(gpu: GpuDevice, shape: ModelShape): Promis
       firstGains: await gains(`layer ${i} first gains`),
       secondGains: await gains(`layer ${i} second gains`),
       qkv: await tensor(`layer ${i} qkv`, (heads + 2 * kvHeads) * headSize, width),
-      o: await tensor(`layer ${i} o`, width, heads * headSize, true),
+      o: await adding(`layer ${i} o`, heads * headSize),
       gateUp: await tensor(`layer ${i} gate_up`, 2 * hidden, width),
-      down: await tensor(`layer ${i} down`, width, hidden, true),
+      down: await adding(`layer ${i} down`, hidden),
     })
   }
   return {

@@ -15,16 +15,20 @@ const bindings = (text: string): Binding[] =>
 
 const KERNELS = {
   embed: { files: ['wide', 'shard', 'embed'], bindings: bindings('rrrrruw') },
-  norm: { files: ['wide', 'a8', 'norm'], bindings: bindings('rrww') },
+  norm: { files: ['wide', 'divide', 'a8', 'rsqrt', 'norm'], bindings: bindings('rrww') },
   linear: { files: ['wide', 'shard', 'linear'], bindings: bindings('rrrurrw') },
   rows: { files: ['wide', 'functions', 'angle', 'rows'], bindings: bindings('rrrrrww') },
   page: { files: ['wide', 'functions', 'page'], bindings: bindings('rrrrrw') },
-  out: { files: ['wide', 'functions', 'a8', 'out'], bindings: bindings('rrrww') },
-  act: { files: ['wide', 'functions', 'a8', 'act'], bindings: bindings('rrww') },
+  out: { files: ['wide', 'functions', 'divide', 'a8', 'out'], bindings: bindings('rrrww') },
+  act: { files: ['wide', 'functions', 'sigmoid', 'divide', 'a8', 'act'], bindings: bindings('rrww') },
   scores: { files: ['wide', 'sampler', 'argmax', 'scores'], bindings: bindings('rrrww') },
   choose: { files: ['sampler', 'argmax', 'choose'], bindings: bindings('rrrwwww') },
   select: { files: ['wide', 'functions', 'sampler', 'argmax', 'select'], bindings: bindings('rrrrrw') },
-  pick: { files: ['wide', 'functions', 'sampler', 'argmax', 'pick'], bindings: bindings('rrrrrw') },
+  pick: { files: ['wide', 'functions', 'sampler', 'argmax', 'noise', 'pick'], bindings: bindings('rrrrrw') },
+  battery: {
+    files: ['wide', 'functions', 'angle', 'rsqrt', 'sigmoid', 'divide', 'noise', 'battery'],
+    bindings: bindings('rrw'),
+  },
   'page-digest': { files: ['page-digest'], bindings: bindings('rrrw') },
 } satisfies Record<string, Kernel>
 

@@ -37,5 +37,8 @@ export const pageWords = (headSize: number): number => PAGE_ROWS / 4 + (PAGE_ROW
 /** Words of one page's attention for one query head: m, E, sum, none, then the weighted sum. */
 export const partialWords = (headSize: number): number => 4 + headSize
 
+/** Columns of the residual are read four values at a time; the values after the last are zero. */
+export const residualStride = (width: number): number => Math.ceil(width / 4) * 4
+
 export const blocksOf = (values: number): number => Math.ceil(values / A8_BLOCK)
 export const tilesOf = (shape: ModelShape): number => Math.ceil(shape.vocab / TILE_TOKENS)

@@ -3,11 +3,6 @@
 var<workgroup> a8_peak: atomic<u32>;
 var<workgroup> a8_values: array<vec2i, 256>;
 
-fn divide_round(v: i32, d: u32) -> i32 {
-  let q = i32((2u * u32(abs(v)) + d) / (2u * d));
-  return select(q, -q, v < 0);
-}
-
 fn write_a8(thread: u32, v: i32, column: u32, block: u32) {
   atomicMax(&a8_peak, u32(abs(v)));
   workgroupBarrier();

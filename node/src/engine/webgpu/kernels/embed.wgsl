@@ -19,5 +19,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   let pair = multipliers[token * (shard.blocks * 4u) + (k >> 6u)];
   let v = weight * i32((pair >> (16u * ((k >> 5u) & 1u))) & 0xffffu);
   let s = i32(rows[token].x) - 2 - RESIDUAL;
-  x[group.y * WIDTH + k] = select(v << u32(-s & 31), round_shift32(v, u32(s & 31)), s >= 0);
+  x[group.y * X_STRIDE + k] = select(v << u32(-s & 31), round_shift32(v, u32(s & 31)), s >= 0);
 }

@@ -21,7 +21,7 @@ fn dot16(a: vec4u, b: vec4u) -> i32 {
 /// Four runs of 16 weights of a row's block; runs beyond the row's end are zero.
 fn load_weights(row: u32, run: u32) -> array<vec4u, 4> {
   let at = row * shard.row_quads + run;
-  var w: array<vec4u, 4>;
+  var w = array<vec4u, 4>();
   for (var i = 0u; i < 4u; i++) {
     if (run + 4u * i < shard.row_quads) {
       w[i] = weights[at + 4u * i];
@@ -37,10 +37,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   let first_column = group.x * BATCH;
   let part = lane & 3u;
   let half = vec4u(16u * (part >> 1u));
-  var totals: array<i32, OUTPUTS>;
+  var totals = array<Wide, OUTPUTS>();
 
   for (var segment = 0u; segment * SEGMENT_BLOCKS < shard.blocks; segment++) {
-    var partial: array<vec2u, OUTPUTS>;
+    // Said outright: a variable of a loop is not zero again in every compiler.
+    var partial = array<vec2u, OUTPUTS>();
     let end = min(shard.blocks, (segment + 1u) * SEGMENT_BLOCKS);
     for (var block = segment * SEGMENT_BLOCKS + (lane >> 2u); block < end; block += shard.team / 4u) {
       var w: array<array<vec4u, 4>, TEAM_ROWS>;
@@ -83,7 +84,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
         let row = rows[min(first_row + i % TEAM_ROWS, shard.rows - 1u)];
         let bias = select(0, bitcast<i32>(row.y), segment == 0u);
         let v = saturate64(add(round_shift(sums[i * WORKGROUP + thread], row.x), widen(bias)));
-        totals[i] += v;
+        totals[i] = add(totals[i], widen(v));
       }
     }
     workgroupBarrier();
@@ -95,7 +96,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     let row = first_row + i % TEAM_ROWS;
     if (row < shard.rows) {
       let at = (first_column + i / TEAM_ROWS) * shard.stride + shard.first_row + row;
-      let v = sat(totals[i]);
+      let v = saturate64(totals[i]);
       y[at] = select(v, sat(y[at] + v), shard.residual != 0u);
     }
   }

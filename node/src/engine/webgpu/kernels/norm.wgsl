@@ -13,8 +13,8 @@ var<workgroup> sum_high: atomic<u32>;
 
 /// (shift, sum of squares) of 32 values.
 fn part(column: u32, index: u32) -> vec2u {
-  let first = (column * WIDTH + index * 32u) / 4u;
-  let quads = min(8u, (WIDTH - index * 32u) / 4u);
+  let first = (column * X_STRIDE + index * 32u) / 4u;
+  let quads = min(8u, (X_STRIDE - index * 32u) / 4u);
   var peak = vec4u();
   for (var i = 0u; i < quads; i++) {
     peak = max(peak, vec4u(abs(x[first + i])));
@@ -30,24 +30,6 @@ fn part(column: u32, index: u32) -> vec2u {
   return vec2u(s, sum.x + sum.y + sum.z + sum.w);
 }
 
-/// (Y, h) with 1/sqrt(v) near Y * 2^-30 * 2^-h.
-fn rsqrt(v: Wide) -> vec2u {
-  let b = bit_length64(v);
-  let e = b + (b & 1u);
-  var n: u32;
-  if (e >= 32u) {
-    n = shift_right(v, e - 32u).x;
-  } else {
-    n = v.x << ((32u - e) & 31u);
-  }
-  var y = 2362232012u - mul_uu(n, 1288490189u).y;
-  for (var i = 0; i < 4; i++) {
-    let t = shift_right(mul_uu(y, y), 31u).x;
-    y = shift_right(mul_uu(y, 1610612736u - mul_uu(n, t).y), 30u).x;
-  }
-  return vec2u(y, e / 2u);
-}
-
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let column = group.y;
@@ -59,7 +41,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   workgroupBarrier();
   let shift = atomicLoad(&largest_shift);
   if (thread < PARTS) {
-    let q = own.y >> (2u * (shift - own.x));
+    let fall = 2u * (shift - own.x);
+    let q = select(own.y >> (fall & 31u), 0u, fall >= 32u);
     atomicAdd(&sum_low, q & 0xffffu);
     atomicAdd(&sum_high, q >> 16u);
   }
@@ -77,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   let index = group.x * 256u + thread;
   var v = 0;
   if (index < WIDTH) {
-    let n = saturate64(round_shift(mul_iu(x[(column * WIDTH + index) / 4u][index & 3u], root.x), k));
+    let n = saturate64(round_shift(mul_iu(x[(column * X_STRIDE + index) / 4u][index & 3u], root.x), k));
     v = mul_round(n, gains[index], 30u);
   }
   write_a8(thread, v, column, group.x);

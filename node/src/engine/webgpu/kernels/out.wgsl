@@ -20,25 +20,10 @@ fn factor(top: i32, m: i32) -> u32 {
   return exp2n(u32(top - m)) >> 6u;
 }
 
-/// floor(a * 2^22 / s), a < s / 2 + 1 and s < 2^31.
-fn divide(a: u32, s: u32) -> u32 {
-  var rest = a;
-  var q = 0u;
-  for (var i = 0; i < 22; i++) {
-    rest = rest << 1u;
-    q = q << 1u;
-    if (rest >= s) {
-      rest -= s;
-      q |= 1u;
-    }
-  }
-  return q;
-}
-
 fn attend(column: u32, head: u32, i: u32) -> i32 {
-  let settings = columns[column];
-  let pages = (settings.y >> 6u) + 1u;
-  let base = (column * HEADS + head) * settings.w * RECORD;
+  let own = columns[column];
+  let pages = (own.y >> 6u) + 1u;
+  let base = (own.w * HEADS + head * pages) * RECORD;
   let top = peaks(base, 0u, pages);
   var sum = vec2u();
   var acc = vec2u();

@@ -1,5 +1,5 @@
 // page: one query head of one column over one page of keys and values (SPEC.md 3.5).
-// Partial: m, E, sum, 0, acc[HEAD_SIZE]; [column][head][page].
+// Partial: m, E, sum, 0, acc[HEAD_SIZE]; [column][head][page], each column as many pages as it has.
 @group(0) @binding(0) var<storage, read> columns: array<vec4u>;
 @group(0) @binding(1) var<storage, read> queries: array<i32>;
 @group(0) @binding(2) var<storage, read> pages: array<vec4u>;
@@ -78,7 +78,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
   workgroupBarrier();
 
-  let partial = ((group.z * HEADS + head) * column.w + page) * (HEAD_SIZE + 4u);
+  let partial = (column.w * HEADS + head * ((column.y >> 6u) + 1u) + page) * (HEAD_SIZE + 4u);
   if (thread == 0u) {
     partials[partial] = m;
     partials[partial + 1u] = i32(e);

@@ -1,0 +1,143 @@
+import { ApusError } from '@apus/shared'
+import {
+  type BundleReader,
+  checkRequest,
+  encodeCheckpoint,
+  type MachineEngine,
+  type Manifest,
+  Model,
+  type RunRequest,
+  type RunResult,
+  residualDigest,
+  type StopFlag,
+  stopFlag,
+} from '@apus/shared/machine'
+import { compileForwardPass } from './forward-pass.ts'
+import type { GpuDevice } from './gpu-device.ts'
+import { GpuModel } from './gpu-model.ts'
+import { allocateState, destroyState, type StateSizes } from './gpu-state.ts'
+import { allocateWeights, destroyWeights } from './gpu-weights.ts'
+import { loadWeights } from './load-weights.ts'
+import { StepQueue } from './step-queue.ts'
+import { tableWords } from './table-words.ts'
+import { type LinearTuning, tuningFor } from './tuning.ts'
+
+export interface GpuEngineOptions extends Partial<StateSizes> {
+  readonly tuning?: LinearTuning
+  readonly signal?: AbortSignal
+}
+
+/** Sequences computed together at most. */
+const SEQUENCES = 8
+/** Prompt positions computed together. */
+const COLUMNS = 64
+/** Positions for which keys and values have room unless told otherwise. */
+const POSITIONS = 8192
+/** Chosen tokens' pieces that a stop string may span. */
+const LOOKBACK = 64
+
+/** The machine on a graphics device. Runs asked for together are computed together. */
+export class GpuEngine implements MachineEngine {
+  readonly manifest: Manifest
+  readonly #pieces: readonly Uint8Array[]
+  readonly #model: GpuModel
+  readonly #queue: StepQueue
+  readonly #release: () => void
+
+  private constructor(
+    manifest: Manifest,
+    pieces: readonly Uint8Array[],
+    model: GpuModel,
+    release: () => void,
+  ) {
+    this.manifest = manifest
+    this.#pieces = pieces
+    this.#model = model
+    this.#queue = new StepQueue(model)
+    this.#release = release
+  }
+
+  /**
+   * Loads a bundle onto the device; the device outlives the engine. Errors: `bundle-invalid`, `gpu-error`,
+   * `gpu-out-of-memory`, `device-lost`.
+   */
+  static async open(
+    gpu: GpuDevice,
+    bundle: BundleReader,
+    options: GpuEngineOptions = {},
+  ): Promise<GpuEngine> {
+    const { manifest, pieces } = new Model(bundle)
+    const sizes = {
+      sequences: options.sequences ?? SEQUENCES,
+      columns: options.columns ?? COLUMNS,
+      positions: options.positions ?? Math.min(POSITIONS, manifest.context * SEQUENCES),
+    }
+    const releases: (() => void)[] = []
+    const release = () => {
+      for (const free of releases) free()
+    }
+    try {
+      const weights = await allocateWeights(gpu, manifest)
+      releases.push(() => destroyWeights(weights))
+      const state = await allocateState(gpu, manifest, sizes, tableWords())
+      releases.push(() => destroyState(state))
+      await loadWeights(gpu, weights, manifest, bundle, options.signal)
+      const tuning = options.tuning ?? tuningFor(gpu.info.software)
+      const pass = await compileForwardPass(gpu, manifest, weights, state, tuning)
+      return new GpuEngine(manifest, pieces, new GpuModel(gpu, manifest, state, pass), release)
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+
+  get dispatchesPerToken(): number {
+    return this.#model.dispatchesPerToken
+  }
+
+  async run(
+    request: RunRequest,
+    signal: AbortSignal,
+    onToken?: (token: number, index: number) => void,
+  ): Promise<RunResult> {
+    checkRequest(this.manifest, request)
+    const { prompt } = request
+    const most = Math.min(request.maxTokens, this.manifest.context - prompt.length + 1)
+    const positions = prompt.length + most - 1
+    if (positions > this.#model.capacity) {
+      throw new ApusError(
+        'gpu-out-of-memory',
+        `The run needs ${positions} positions and this engine has room for ${this.#model.capacity}.`,
+      )
+    }
+    const rules = {
+      tokens: this.manifest.stop,
+      strings: request.stop,
+      maximum: request.maxTokens,
+      context: this.manifest.context,
+    }
+    const tokens: number[] = []
+    const checkpoints: Uint8Array[] = []
+    let stop: StopFlag = 0
+    const sequence = await this.#queue.enter(request, positions, signal)
+    try {
+      await sequence.decode(most, ({ token, xFinal }) => {
+        const n = tokens.push(token) - 1
+        const pieces = tokens.slice(-LOOKBACK).map(t => this.#pieces[t] ?? new Uint8Array())
+        stop = stopFlag(rules, token, n, prompt.length, pieces)
+        checkpoints.push(encodeCheckpoint(n, token, stop, residualDigest(xFinal)))
+        onToken?.(token, n)
+        return stop === 0
+      })
+      const pageLeaves = await sequence.pageLeaves(prompt.length + tokens.length - 1)
+      return { tokens, stop, checkpoints, pageLeaves }
+    } finally {
+      sequence.leave()
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#queue.close()
+    this.#release()
+  }
+}
