@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
-import { PAGE_ROWS } from './model-shape.ts'
+import { PAGE_ROWS } from './sizes.ts'
 
 export interface DigestSetting {
   readonly memories: readonly WebAssembly.Memory[]

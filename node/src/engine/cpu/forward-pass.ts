@@ -1,6 +1,7 @@
+import type { Manifest } from '@apus/shared/machine'
 import type { Kernels } from './kernels.ts'
 import type { LayerPlace, MemoryPlan, TensorPlace, Workspace } from './memory-plan.ts'
-import { type ModelShape, pageBytes, SETTINGS_WORDS, tablePages } from './model-shape.ts'
+import { pageBytes, SETTINGS_WORDS, tablePages } from './sizes.ts'
 import type { Member } from './team.ts'
 
 /** Units of rows that each thread finds in a linear: enough that a thread which is held up does little. */
@@ -16,14 +17,14 @@ interface Shard {
 
 /** The forward pass of one thread: every thread runs the same steps and shares their units. */
 export class ForwardPass {
-  readonly #shape: ModelShape
+  readonly #shape: Manifest
   readonly #plan: MemoryPlan
   readonly #shards: readonly Shard[]
   readonly #member: Member
   #now: Shard
 
   constructor(
-    shape: ModelShape,
+    shape: Manifest,
     plan: MemoryPlan,
     shards: readonly { memory: WebAssembly.Memory; kernels: Kernels }[],
     member: Member,

@@ -1,6 +1,7 @@
 import { ApusError } from '@apus/shared'
+import type { Manifest } from '@apus/shared/machine'
 import type { Kernels } from './kernels.ts'
-import { type Limits, type ModelShape, pageBytes, SETTINGS_WORDS, tablePages } from './model-shape.ts'
+import { type Limits, pageBytes, SETTINGS_WORDS, tablePages } from './sizes.ts'
 
 /** A WebAssembly memory is at most 4 GiB; the last page stays free, so that reads behind the end need no care. */
 export const SHARD_LIMIT = 2 ** 32 - 2 ** 16
@@ -73,7 +74,7 @@ const align = (bytes: number): number => Math.ceil(bytes / 64) * 64
  * stage alone is larger than a memory.
  */
 export function planMemory(
-  shape: ModelShape,
+  shape: Manifest,
   limits: Limits,
   slots: number,
   kernels: Kernels,
@@ -110,10 +111,12 @@ export function planMemory(
     layersIn.push(0)
     return used.length - 1
   }
+  /** Bytes that the page slots of a shard's layers will need behind all weights. */
+  const slotsOf = (shard: number): number => (layersIn[shard] as number) * layerSlot
   /** The shard for a stage of this many bytes: the newest one, or another. */
   const place = (bytes: number): number => {
     const newest = used.length - 1
-    if (newest >= 0 && (used[newest] as number) + bytes <= shardLimit) return newest
+    if (newest >= 0 && (used[newest] as number) + slotsOf(newest) + bytes <= shardLimit) return newest
     if (sizes.first + bytes > shardLimit) {
       throw new ApusError('out-of-memory', 'A part of this model does not fit into 4 GiB.', {
         details: { bytes },
@@ -158,8 +161,6 @@ export function planMemory(
       gateUp: takeTensor(shard, layerTensors.gateUp),
       down: takeTensor(shard, layerTensors.down),
     })
-    // Room for this layer's pages: the slots come behind all weights.
-    used[shard] = (used[shard] as number) + layerSlot
   }
   let head = tiedHead
   if (head === undefined) {
@@ -172,20 +173,17 @@ export function planMemory(
     head,
     limits,
     slots,
-    shards: used.map((end, shard) => {
-      const slotsBytes = (layersIn[shard] as number) * layerSlot
-      return {
-        ...sizes.workspace,
-        slots: end - slotsBytes,
-        slotBytes: slots === 0 ? 0 : slotsBytes / slots,
-        bytes: end + 64,
-      }
-    }),
+    shards: used.map((weightsEnd, shard) => ({
+      ...sizes.workspace,
+      slots: weightsEnd,
+      slotBytes: slotsOf(shard) / slots,
+      bytes: weightsEnd + slotsOf(shard) + 64,
+    })),
   }
 }
 
 /** The fixed part of a shard, with the address behind it. */
-function workspaceSizes(shape: ModelShape, limits: Limits, kernels: Kernels) {
+function workspaceSizes(shape: Manifest, limits: Limits, kernels: Kernels) {
   const { width, headSize, heads, kvHeads, hidden, planes, context } = shape
   const { columns, threads, sequences } = limits
   const attended = heads * headSize

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { ApusError } from '@apus/shared'
+import type { Manifest } from '@apus/shared/machine'
 import type { MemoryPlan } from './memory-plan.ts'
-import type { ModelShape } from './model-shape.ts'
 import { Captain, type Column, controlWords } from './team.ts'
 import type { ThreadOrders } from './thread.ts'
 
@@ -13,7 +13,7 @@ export class ThreadTeam {
   #turn: Promise<unknown> = Promise.resolve()
   #closed = false
 
-  constructor(shape: ModelShape, plan: MemoryPlan, memories: readonly WebAssembly.Memory[]) {
+  constructor(shape: Manifest, plan: MemoryPlan, memories: readonly WebAssembly.Memory[]) {
     const control = new Int32Array(new SharedArrayBuffer(controlWords(plan.limits.columns) * 4))
     this.#captain = new Captain(control)
     this.#workers = Array.from({ length: plan.limits.threads }, (_, thread) => {
@@ -34,16 +34,20 @@ export class ThreadTeam {
     this.#failed.catch(() => {})
   }
 
-  /** Computes columns of which the first `heads` choose tokens, after all earlier commands; then calls `read`. */
-  compute<T>(columns: readonly Column[], heads: number, prepare: () => void, read: () => T): Promise<T> {
+  /** Computes columns of which the first `heads` choose tokens, after all earlier commands; `prepare` runs just before. */
+  compute(columns: readonly Column[], heads: number, prepare: () => void): Promise<void> {
     const done = this.#turn.then(async () => {
       if (this.#closed) throw new ApusError('engine-failed', 'The model is closed.', { retry: true })
       prepare()
       await Promise.race([this.#captain.command(columns, heads), this.#failed])
-      return read()
     })
     this.#turn = done.catch(() => {})
     return done
+  }
+
+  /** Resolves when nothing is being computed. */
+  async idle(): Promise<void> {
+    await this.#turn
   }
 
   async close(): Promise<void> {

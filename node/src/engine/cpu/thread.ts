@@ -1,13 +1,13 @@
 import { workerData } from 'node:worker_threads'
+import type { Manifest } from '@apus/shared/machine'
 import { ForwardPass } from './forward-pass.ts'
 import { instantiateKernels } from './kernels.ts'
 import type { MemoryPlan } from './memory-plan.ts'
-import type { ModelShape } from './model-shape.ts'
 import { Member } from './team.ts'
 
 /** What a thread is started with. */
 export interface ThreadOrders {
-  readonly shape: ModelShape
+  readonly shape: Manifest
   readonly plan: MemoryPlan
   readonly memories: readonly WebAssembly.Memory[]
   readonly control: Int32Array<SharedArrayBuffer>

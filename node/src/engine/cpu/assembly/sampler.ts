@@ -122,8 +122,8 @@ function countAbove(z: usize, vocab: i32, value: i32): i32 {
 function kthValue(z: usize, vocab: i32, k: i32): i32 {
   let low = -(1 << 30)
   let high = 1 << 30
-  while (high - low > 1) {
-    const middle = low + ((high - low) >> 1)
+  while (<u32>(high - low) > 1) {
+    const middle = low + <i32>(<u32>(high - low) >> 1)
     if (countFrom(z, vocab, middle) >= k) low = middle
     else high = middle
   }
@@ -152,8 +152,8 @@ function massFrom(z: usize, masses: usize, vocab: i32, value: i64): u64 {
 function massValue(z: usize, masses: usize, vocab: i32, target: u64): i32 {
   let low = -(1 << 30)
   let high = 1 << 30
-  while (high - low > 1) {
-    const middle = low + ((high - low) >> 1)
+  while (<u32>(high - low) > 1) {
+    const middle = low + <i32>(<u32>(high - low) >> 1)
     if (massFrom(z, masses, vocab, <i64>middle) >= target) low = middle
     else high = middle
   }

@@ -1,23 +1,4 @@
-/** What the kernels need to know of a bundle's manifest. */
-export interface ModelShape {
-  readonly layers: number
-  readonly width: number
-  readonly heads: number
-  readonly kvHeads: number
-  readonly headSize: number
-  readonly hidden: number
-  readonly vocab: number
-  readonly context: number
-  readonly tied: boolean
-  readonly epsilon: number
-  readonly formats: {
-    readonly residual: number
-    readonly qk: number
-    readonly gate: number
-    readonly hidden: number
-  }
-  readonly planes: Readonly<Record<'qkv' | 'o' | 'gateUp' | 'down' | 'output', number>>
-}
+import type { Manifest } from '@apus/shared/machine'
 
 /** Positions of a page of keys and values. */
 export const PAGE_ROWS = 64
@@ -41,7 +22,7 @@ export interface Limits {
 export const tablePages = (limits: Limits): number => Math.ceil(limits.positions / PAGE_ROWS)
 
 /** Bytes of one page: u8 e[64] ‖ i16[64][head size]. */
-export const pageBytes = (shape: ModelShape): number => PAGE_ROWS * (1 + 2 * shape.headSize)
+export const pageBytes = (m: Manifest): number => PAGE_ROWS * (1 + 2 * m.headSize)
 
 /** Bytes of all pages of 64 positions. */
-export const slotBytes = (shape: ModelShape): number => shape.layers * shape.kvHeads * 2 * pageBytes(shape)
+export const slotBytes = (m: Manifest): number => m.layers * m.kvHeads * 2 * pageBytes(m)

@@ -1,0 +1,197 @@
+import { ApusError } from '@apus/shared'
+import {
+  bundleLayout,
+  checkRequest,
+  decodeManifest,
+  decodePieces,
+  EXP2,
+  encodeCheckpoint,
+  LOG2,
+  type MachineEngine,
+  type Manifest,
+  piecesInLeaf,
+  type RunRequest,
+  type RunResult,
+  recentTokens,
+  residualDigest,
+  SIGMOID,
+  SIN,
+  STOP_LOOKBACK,
+  stopFlag,
+} from '@apus/shared/machine'
+import { Batcher, type Step } from './batcher.ts'
+import { instantiateKernels } from './kernels.ts'
+import { type MemoryPlan, planMemory, SHARD_LIMIT } from './memory-plan.ts'
+import { PageCache } from './page-cache.ts'
+import { type Limits, PAGE_ROWS, slotBytes } from './sizes.ts'
+import { ThreadTeam } from './thread-team.ts'
+import { WeightPlacer } from './weight-placer.ts'
+
+/** Positions computed together: past some tens, the weights are no longer what is waited for. */
+const COLUMNS = 32
+/** Runs computed together at most. */
+const RUNS = 16
+/** Memory for keys and values unless told otherwise, bytes. */
+const CACHE_BYTES = 2 ** 30
+
+export interface CpuOptions {
+  readonly threads: number
+  /** Memory for keys and values. */
+  readonly cacheBytes?: number
+  /** Positions computed together. */
+  readonly columns?: number
+  /** Bytes of one WebAssembly memory at most. */
+  readonly shardLimit?: number
+}
+
+/** A bundle's leaves in order, each already known to belong to its root. */
+export type Leaves =
+  | AsyncIterable<readonly [index: number, leaf: Uint8Array]>
+  | Iterable<readonly [index: number, leaf: Uint8Array]>
+
+/** The machine on CPU threads: runs go on together and share every pass over the weights. */
+export class CpuMachine implements MachineEngine {
+  readonly manifest: Manifest
+  readonly #pieces: readonly Uint8Array[]
+  readonly #team: ThreadTeam
+  readonly #cache: PageCache
+  readonly #batcher: Batcher
+
+  private constructor(
+    manifest: Manifest,
+    pieces: readonly Uint8Array[],
+    plan: MemoryPlan,
+    memories: readonly WebAssembly.Memory[],
+  ) {
+    this.manifest = manifest
+    this.#pieces = pieces
+    this.#team = new ThreadTeam(manifest, plan, memories)
+    this.#cache = new PageCache(manifest, plan, memories)
+    this.#batcher = new Batcher(manifest.width, plan, memories, this.#team, this.#cache)
+  }
+
+  /** Reads a whole bundle into memory. Errors: `bundle-invalid`, `out-of-memory`, those of the leaves. */
+  static async load(leaves: Leaves, options: CpuOptions): Promise<CpuMachine> {
+    let parts: ReturnType<typeof prepare> | undefined
+    const pieces: Uint8Array[] = []
+    for await (const [index, leaf] of leaves) {
+      if (index === 0) {
+        parts = prepare(decodeManifest(leaf), options)
+        continue
+      }
+      if (parts === undefined) throw new ApusError('bundle-invalid', 'The bundle has no manifest.')
+      const { manifest, layout, placer } = parts
+      placer.place(index, leaf)
+      if (index >= layout.pieces && index < layout.tokenizer) {
+        pieces.push(
+          ...decodePieces(Uint8Array.from(leaf), piecesInLeaf(manifest.vocab, index - layout.pieces)),
+        )
+      }
+    }
+    if (parts === undefined || parts.placer.missing > 0 || pieces.length !== parts.manifest.vocab) {
+      throw new ApusError('bundle-invalid', 'The bundle has too few leaves.')
+    }
+    return new CpuMachine(parts.manifest, pieces, parts.plan, parts.memories)
+  }
+
+  async run(
+    request: RunRequest,
+    signal: AbortSignal,
+    onToken: (token: number, index: number) => void = () => {},
+  ): Promise<RunResult> {
+    checkRequest(this.manifest, request)
+    stopIfAborted(signal)
+    const { context } = this.manifest
+    const positions = Math.min(request.prompt.length + request.maxTokens - 1, context)
+    const sequence = await this.#cache.open(positions, signal)
+    const leave = (): Promise<void> => this.#batcher.leave(sequence)
+    this.#batcher.enter(sequence, request.prompt.slice(0, -1))
+    signal.addEventListener('abort', leave, { once: true })
+    try {
+      return await this.#generate(request, sequence, signal, onToken)
+    } finally {
+      signal.removeEventListener('abort', leave)
+      await leave()
+      this.#cache.close(sequence)
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#team.close()
+    await this.#cache.end()
+  }
+
+  async #generate(
+    { prompt, sampler, noise, maxTokens, stop: strings }: RunRequest,
+    sequence: number,
+    signal: AbortSignal,
+    onToken: (token: number, index: number) => void,
+  ): Promise<RunResult> {
+    const { stop: ends, context } = this.manifest
+    const rules = { tokens: ends, strings, maximum: maxTokens, context }
+    const all = [...prompt]
+    const checkpoints: Uint8Array[] = []
+    const step = (): Step => ({
+      position: all.length - 1,
+      token: all.at(-1) as number,
+      sampler,
+      noise,
+      recent: recentTokens(all, sampler.penaltyWindow),
+    })
+    for (let next = this.#batcher.next(sequence, step()); ; ) {
+      const { token, xFinal } = await next
+      stopIfAborted(signal)
+      const n = all.push(token) - 1 - prompt.length
+      const newest = all.slice(Math.max(prompt.length, all.length - STOP_LOOKBACK))
+      const pieces = newest.map(t => this.#pieces[t] as Uint8Array)
+      const stop = stopFlag(rules, token, n, prompt.length, pieces)
+      // The next position is computed while this one is hashed.
+      if (stop === 0) next = this.#batcher.next(sequence, step())
+      checkpoints.push(encodeCheckpoint(n, token, stop, residualDigest(xFinal)))
+      onToken(token, n)
+      if (stop === 0) continue
+      const pageLeaves = await this.#cache.leaves(sequence, all.length - 1)
+      return { tokens: all.slice(prompt.length), stop, checkpoints, pageLeaves }
+    }
+  }
+}
+
+/** Memory for a model, laid out and still without weights. */
+function prepare(manifest: Manifest, options: CpuOptions) {
+  const { threads, cacheBytes = CACHE_BYTES, columns = COLUMNS, shardLimit = SHARD_LIMIT } = options
+  const affordable = Math.max(1, Math.floor(cacheBytes / slotBytes(manifest)))
+  const slots = Math.min(affordable, Math.ceil(manifest.context / PAGE_ROWS) * RUNS)
+  const limits: Limits = {
+    columns,
+    heads: Math.min(RUNS, columns),
+    sequences: RUNS,
+    positions: Math.min(manifest.context, slots * PAGE_ROWS),
+    threads,
+  }
+  const plan = planMemory(manifest, limits, slots, instantiateKernels(allocate(1)), shardLimit)
+  const shards = plan.shards.map(({ bytes }) => {
+    const memory = allocate(bytes)
+    const kernels = instantiateKernels(memory)
+    for (const [i, table] of [EXP2, SIN, SIGMOID, LOG2].entries()) {
+      new Uint32Array(memory.buffer).set(table, kernels.tableAddress(i) / 4)
+    }
+    return { memory, kernels }
+  })
+  const layout = bundleLayout(manifest)
+  const placer = new WeightPlacer(manifest, layout, plan, shards)
+  return { manifest, layout, plan, placer, memories: shards.map(({ memory }) => memory) }
+}
+
+function allocate(bytes: number): WebAssembly.Memory {
+  const pages = Math.ceil(bytes / 65_536)
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true })
+  } catch (cause) {
+    throw new ApusError('out-of-memory', 'There is not enough memory for the model.', { cause })
+  }
+}
+
+function stopIfAborted(signal: AbortSignal): void {
+  if (signal.aborted)
+    throw new ApusError('aborted', 'The run was stopped.', { retry: true, cause: signal.reason })
+}

@@ -1,0 +1,171 @@
+import { describe, expect, test } from 'vitest'
+import { decodeTile, embedRow, linearRow, sumParts } from '../../../shared/src/machine/linear.ts'
+import { sat } from '../../../shared/src/machine/numbers.ts'
+import { type PlaneCount, quantize } from '../../../shared/src/machine/quantizer.ts'
+import { type Random, seededRandom } from '../../support/random.ts'
+import { values, Workbench } from './workbench.ts'
+
+const SEGMENT = 8192
+const SAT = 2 ** 30 - 1
+
+/** A tensor's tiles by row block and segment, as a bundle has them. */
+function randomTiles(random: Random, rows: number, n: number, perBlock: number, extreme: boolean) {
+  const columns = Math.ceil(n / 32) * 32
+  const blocks: { leaf: Uint8Array; here: number; wide: number }[][] = []
+  const weight = () => (extreme ? (random.below(10) > 0 ? 127 : -127) : random.below(255) - 127)
+  for (let from = 0; from < rows; from += perBlock) {
+    const here = Math.min(perBlock, rows - from)
+    const shifts = Uint8Array.from({ length: here }, () => 1 + random.below(56))
+    const segments = []
+    for (let c = 0; c < columns; c += SEGMENT) {
+      const wide = Math.min(SEGMENT, columns - c)
+      const w = Int8Array.from({ length: here * wide }, (_, i) => (c + (i % wide) < n ? weight() : 0))
+      const m = Uint16Array.from({ length: (here * wide) / 32 }, () => (extreme ? 2047 : random.below(2048)))
+      const bias = Int32Array.from({ length: here }, () => (c === 0 ? random.below(2 * SAT + 1) - SAT : 0))
+      const parts = [w, m, shifts, bias].map(a => new Uint8Array(a.buffer))
+      segments.push({ leaf: new Uint8Array(Buffer.concat(parts)), here, wide })
+    }
+    blocks.push(segments)
+  }
+  return blocks
+}
+
+function check(
+  random: Random,
+  rows: number,
+  n: number,
+  planes: PlaneCount,
+  vectors: number,
+  extreme: boolean,
+) {
+  const bench = new Workbench()
+  const { kernels } = bench
+  const columns = Math.ceil(n / 32) * 32
+  const perBlock = kernels.blockRows(columns)
+  const blocks = randomTiles(random, rows, n, perBlock, extreme)
+  const tensor = bench.room(blocks.length * kernels.blockBytes(columns))
+  for (const [b, segments] of blocks.entries()) {
+    let at = tensor + b * kernels.blockBytes(columns)
+    for (const { leaf, here, wide } of segments) {
+      bench.u8.set(leaf, at)
+      const used = Math.min(wide, n - (at === tensor + b * kernels.blockBytes(columns) ? 0 : SEGMENT))
+      expect(kernels.tileInDomain(at, here, wide, Math.min(used, wide), 1, 56, 1)).toBe(1)
+      at += Math.ceil(leaf.length / 16) * 16
+    }
+  }
+  const stride = Math.ceil((kernels.planeBytes(n) * planes) / 64) * 64
+  const a8 = bench.room(stride * vectors)
+  const inputs = Array.from({ length: vectors }, () =>
+    extreme ? Int32Array.from({ length: n }, () => (random.below(20) > 0 ? SAT : -SAT)) : values(random, n),
+  )
+  for (const [v, input] of inputs.entries()) {
+    kernels.quantise(bench.put(input), n, planes, a8 + v * stride, 0, Math.ceil(n / 256))
+  }
+  const add = random.below(2) as 0 | 1
+  const before = values(random, rows * vectors)
+  const out = bench.put(before)
+  const scratch = bench.room(64 * vectors * (planes + 1) * 8)
+  const middle = random.below(blocks.length + 1)
+  for (const [from, to] of [
+    [middle, blocks.length],
+    [0, middle],
+  ] as const) {
+    kernels.linear(tensor, rows, n, planes, a8, stride, vectors, out, rows * 4, add, from, to, scratch)
+  }
+  const expected = inputs.flatMap((input, v) => {
+    const q = quantize(input, planes)
+    return blocks.flatMap((segments, b) =>
+      Array.from({ length: segments[0]!.here }, (_, r) => {
+        const parts = segments.map(({ leaf, here, wide }, s) =>
+          linearRow(decodeTile(leaf, here, wide), r, q, s),
+        )
+        const y = sumParts(parts)
+        return add === 1 ? sat(y + before[v * rows + b * perBlock + r]!) : y
+      }),
+    )
+  })
+  expect(bench.read(out, rows * vectors)).toEqual(Int32Array.from(expected))
+}
+
+describe('linear gives the bytes of the oracle', () => {
+  test('for awkward shapes, planes and numbers of vectors', () => {
+    const random = seededRandom(2)
+    const widths = [8, 31, 32, 33, 192, 255, 256, 257, 1000, 2048]
+    for (let round = 0; round < 80; round++) {
+      const planes = (1 + random.below(2)) as PlaneCount
+      check(random, 1 + random.below(140), random.pick(widths), planes, 1 + random.below(9), round % 4 === 0)
+    }
+  })
+
+  test('for rows of several segments', () => {
+    const random = seededRandom(3)
+    for (const n of [8192, 8200, 16_384, 20_001, 32_768]) {
+      check(random, 3, n, 2, 5, false)
+      check(random, 2, n, 1, 1, true)
+    }
+  })
+
+  test('for an embedding', () => {
+    const random = seededRandom(4)
+    for (const n of [8, 100, 192, 1024]) {
+      const bench = new Workbench()
+      const { kernels } = bench
+      const columns = Math.ceil(n / 32) * 32
+      const perBlock = kernels.blockRows(columns)
+      const rows = perBlock + 3
+      const blocks = randomTiles(random, rows, n, perBlock, false)
+      const tensor = bench.room(blocks.length * kernels.blockBytes(columns))
+      for (const residual of [12, 14, 16, 18]) {
+        for (const [b, segments] of blocks.entries()) {
+          const { leaf, here } = segments[0]!
+          // Shifts that an embedding may have.
+          for (let r = 0; r < here; r++) {
+            leaf[leaf.length - here * 5 + r] = Math.max(1, residual - 10) + random.below(43)
+          }
+          bench.u8.set(leaf, tensor + b * kernels.blockBytes(columns))
+        }
+        const out = bench.room(n * 4)
+        for (const token of [0, 1, perBlock - 1, perBlock, rows - 1]) {
+          const { leaf, here } = blocks[Math.floor(token / perBlock)]![0]!
+          kernels.embed(tensor, rows, n, residual, token, out)
+          const tile = decodeTile(leaf, here, columns)
+          expect(bench.read(out, n)).toEqual(embedRow(tile, token % perBlock, n, residual))
+        }
+      }
+    }
+  })
+})
+
+test('a tile with one number outside the domain is refused', () => {
+  const bench = new Workbench()
+  const rows = 3
+  const columns = 64
+  const tile = bench.room(rows * (columns + columns / 16 + 5))
+  const shifts = tile + rows * (columns + columns / 16)
+  const clean = (): void => {
+    bench.u8.fill(0, tile, shifts)
+    bench.u8.fill(20, shifts, shifts + rows)
+    bench.u8.fill(0, shifts + rows, shifts + rows * 5)
+  }
+  const accepted = (biased: 0 | 1 = 1) =>
+    bench.kernels.tileInDomain(tile, rows, columns, 50, 3, 30, biased) === 1
+  const bad: (() => void)[] = [
+    () => bench.i8.set([-128], tile + 49),
+    () => bench.i8.set([1], tile + 2 * columns + 50),
+    () => bench.u8.set([0x00, 0x08], tile + rows * columns),
+    () => bench.u8.set([2], shifts),
+    () => bench.u8.set([31], shifts + 2),
+    () => bench.u8.set([0, 0, 0, 0x40], shifts + rows),
+  ]
+  clean()
+  expect(accepted()).toBe(true)
+  for (const spoil of bad) {
+    clean()
+    spoil()
+    expect(accepted()).toBe(false)
+  }
+  clean()
+  bench.u8.set([1], shifts + rows + 8)
+  expect(accepted()).toBe(true)
+  expect(accepted(0)).toBe(false)
+})
