@@ -60,7 +60,7 @@ export class GpuDevice {
     })
   }
 
-  /** The system's default adapter, with all of its limits. Errors: `gpu-missing`, `gpu-error`. */
+  /** The default adapter with all of its limits, its answers not yet known. Errors: `gpu-missing`, `gpu-error`. */
   static async open(): Promise<GpuDevice> {
     const gpu = create(['backend=vulkan'])
     roots.add(gpu)

@@ -136,7 +136,7 @@ export class SeededBundle implements BundleReader {
 }
 
 /** The 32 bits that stand at `index` of stream `key`. */
-function noise(key: number, index: number): number {
+export function noise(key: number, index: number): number {
   let h = (Math.imul(index, 0x9e37_79b9) + key) | 0
   h = Math.imul(h ^ (h >>> 16), 0x85eb_ca6b)
   h = Math.imul(h ^ (h >>> 13), 0xc2b2_ae35)

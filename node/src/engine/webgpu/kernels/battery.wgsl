@@ -35,7 +35,7 @@ fn answer(operation: u32, a: u32, b: u32, c: u32) -> vec2u {
       return rsqrt(vec2u(a, b));
     }
     case 9u: {
-      return vec2u(log2q(a), bitcast<u32>(gumbel(a)));
+      return vec2u(log2q(a), 0u);
     }
     case 10u: {
       return philox(vec2u(a, b), vec4u(c, c ^ 0x55555555u, 0u, 1u)).xw;
@@ -54,6 +54,9 @@ fn answer(operation: u32, a: u32, b: u32, c: u32) -> vec2u {
     }
     case 15u: {
       return add(negate(vec2u(a, b)), mul_ii(x, y));
+    }
+    case 16u: {
+      return vec2u(bitcast<u32>(gumbel(philox(vec2u(a, b), vec4u(c >> 2u, c, 0u, 0u))[c & 3u])), 0u);
     }
     default: {
       return vec2u(0xdeadbeefu, 0u);
