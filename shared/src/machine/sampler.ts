@@ -86,7 +86,7 @@ export const mass = (max: number, z: number): number => exp2n(max - z) >>> 6
 
 /** The mass of kept tokens up to which top-p keeps. */
 export const topPTarget = (topP: number, total: number): number =>
-  Math.floor((topP * total + 65_535) / 65_536)
+  Number((BigInt(topP) * BigInt(total) + 65_535n) >> 16n)
 
 /** Integer Gumbel noise of a token, Q16 in log2 units; `position` is that of the chosen token. */
 export function gumbel(key: NoiseKey, token: number, position: number): number {
