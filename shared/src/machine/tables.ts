@@ -1,125 +1,146 @@
-import { sha256, toBase64Url } from '../hashing/digest.ts'
+import { fromBase64Url, sha256, toBase64Url } from '../hashing/digest.ts'
 
-// Fixed point with 128 fraction bits: every table entry is far from a tie, so truncation in the last bits cannot matter.
-const BITS = 128n
-const ONE = 1n << BITS
+/** SHA-256 over the four tables, u32 little-endian. */
+export const TABLE_DIGEST = 'eML0wnRBET5djjbKiXxhVLnVvEgF1Noiy2WG5J_QgIQ'
 
-const multiply = (a: bigint, b: bigint): bigint => (a * b) >> BITS
-const divide = (a: bigint, b: bigint): bigint => (a << BITS) / b
+const PACKED = [
+  'AAAAQNay0z9XhKc_bXR7PwODTz8EsCM_W_v3PvNkzD637KA-kpJ1Pm9WSj45OB8-3Tf0PURVyT1bkJ49DelzPUVfST3w8h49-KP0PElyyjzPXaA8',
+  'dmZ2PCqMTDzWziI8Zy75O8iqzzvmQ6Y7rPl8OwjMUzvkuio7LsYBO9Ht2Dq6MbA61pGHOhAOXzpWpjY6lFoOOrcq5jmrFr45XR6WObpBbjmvgEY5',
+  'KNseORNR9zhd4s848o6oOMBWgTi0OVo4uzczOMNQDDi4hOU3iNO-NyE9mDdvwXE3YWBLN-QZJTfm7f42VNzYNhzlsjYrCI02cUVnNtmcQTZTDhw2',
+  'zJn2NTM_0TV0_qs1gNeGNULKYTWr1jw1qPwXNSY88zQWlc40ZAeqNAGThTTZN2E02_U8NPfMGDQavfQzNMbQMzPorDMFI4kzm3ZlM-LiQTPJZx4z',
+  'QAX7MjW71zKYibQyV3CRMmJvbjKnhksyF7YoMqD9BTIyXeMxvNTAMS1knjF2C3wxhMpZMUmhNzGzjxUxspXzMDez0TAv6K8wjDSOMD2YbDAzE0sw',
+  'XKUpMKhOCDAJD-cvbubFL8bUpC8C2oMvE_ZiL-goQi9xciEvoNIAL2NJ4C6t1r8ubHqfLpE0fy4OBV8u0us-Ls7oHi7z-_4tMSXfLXlkvy28uZ8t',
+  '6iSALfWlYC3NPEEtY-khLamrAi2Og-MsBXHELP1zpSxqjIYsOrpnLGD9SCzOVSosc8MLLEJG7Ssr3s4rIYuwKxVNkiv3I3Qruw9WK1AQOCupJRor',
+  'uE_8Km2O3iq84cAqlUmjKurFhSqtVmgq0PtKKka1LSr_ghAq7WTzKQRb1ik0ZbkpcIOcKaq1fynV-2Ip4lVGKcPDKSlsRQ0pzdrwKNqD1CiFQLgo',
+  'wRCcKH_0fyiz62MoTvZHKEQULCiHRRAoCYr0J77h2CeYTL0nisqhJ4ZbhieA_2onarZPJzeANCfaXBknRkz-Jm5O4yZGY8gmv4qtJs7EkiZlEXgm',
+  'd3BdJvnhQibcZSgmFPwNJpWk8yVSX9klPyy_JU4LpSVz_Iolov9wJc4UVyXqOz0l63QjJcS_CSVoHPAkzIrWJOIKvSSfnKMk9z-KJN30cCRFu1ck',
+  'I5M-JGt8JSQRdwwkCIPzI0ag2iO9zsEjYw6pIypfkCMIwXcj8DNfI9e3RiOwTC4jcfIVIw2p_SJ5cOUiqUjNIpExtSInK50iXTWFIipQbSKBe1Ui',
+  'V7c9IqADJiJSYA4iYM32IcBK3yFm2MchRnawIVckmSGM4oEh2rBqITaPUyGWfTwh7XslITGKDiFXqPcgVNbgIBwUyiCmYbMg5r6cINErhiBcqG8g',
+  'fTRZICjQQiBUeywg9TUWIAAAACAAAAAA-yEZAPFDMgDhZUsAxIdkAJipfQBYy5YAAu2vAJAOyQD_L-IAS1H7AHFyFAFsky0BOLRGAdLUXwE29XgB',
+  'XxWSAUs1qwH1VMQBWXTdAXOT9gFAsg8Cu9AoAuLuQQKvDFsCHyp0Ai5HjQLYY6YCGoC_AvCb2AJVt_ECRdIKA77sIwO7Bj0DOCBWAzE5bwOiUYgD',
+  'iGmhA9-AugOjl9MDz63sA2HDBQRU2B4EpOw3BE0AUQRME2oEnSWDBDw3nAQlSLUEVFjOBMVn5wR0dgAFXoQZBX-RMgXTnUsFValkBQO0fQXXvZYF',
+  '0MavBefOyAUb1uEFZtz6BcXhEwY05iwGr-lFBjPsXga77XcGRO6QBsntqQZI7MIGu-nbBiDm9AZy4Q0HrtsmB8_UPwfSzFgHs8NxB265igf_raMH',
+  'Y6G8B5aT1QeThO4HV3QHCN5iIAgkUDkIJTxSCN4mawhLEIQIZ_icCDDftQigxM4ItajnCGqLAAm8bBkJp0wyCScrSwk3CGQJ1eN8Cf29lQmqlq4J',
+  '2G3HCYVD4AmsF_kJSeoRClm7KgrXikMKwFhcChAldQrD740K1bimCkOAvwoJRtgKIgrxCozMCQtCjSILQEw7C4IJVAsGxWwLx36FC8A2ngvv7LYL',
+  'UKHPC95T6AuWBAEMdLMZDHVgMgyUC0sMzrRjDB5cfAyCAZUM9aStDHNGxgz55d4Mg4P3DA4fEA2UuCgNE1BBDYblWQ3reHINPQqLDXiZow2YJrwN',
+  'mrHUDXs67Q01wQUOxkUeDirINg5cSE8OWsZnDh5CgA6nu5gO7zKxDvOnyQ6vGuIOIIv6DkH5Eg8PZSsPhs5DD6M1XA9hmnQPvvyMD7RcpQ9Aur0P',
+  'XxXWDw1u7g9GxAYQBxgfEEtpNxAOuE8QTgRoEAZOgBAylZgQ0NmwENobyRBOW-EQJ5j5EGPSERH8CSoR8D5CETpxWhHXoHIRxM2KEfz3ohF8H7sR',
+  'P0TTEUNm6xGEhQMS_aEbEqy7MxKM0ksSmeZjEtH3exIvBpQSrxGsEk8axBIJINwS2yL0EsEiDBO2HyQTuBk8E8MQVBPSBGwT4_WDE_LjmxP6zrMT',
+  '-LbLE-mb4xPJffsTlFwTFEY4KxTdEEMUU-ZaFKW4chTRh4oU0VOiFKMcuhRC4tEUrKTpFNxjARXPHxkVgdgwFe6NSBUTQGAV7O53FXaajxWsQqcV',
+  'jOe-FRGJ1hU4J-4V_cEFFl1ZHRZT7TQW3X1MFvcKZBadlHsWyxqTFn6dqhayHMIWZJjZFo8Q8RYxhQgXRvYfF8ljNxe4zU4XDzRmF8qWfRfm9ZQX',
+  'X1GsFzGpwxdZ_doX003yF5yaCRiw4yAYDCk4GKtqTxiKqGYYp-J9GPwYlRiHS6wYRHrDGC-l2hhFzPEYgu8IGeMOIBlkKjcZAUJOGbhVZRmEZXwZ',
+  'YXGTGU15qhlEfcEZQn3YGUR57xlFcQYaRGUdGjtVNBooQUsaByliGtQMeRqM7I8aK8imGq-fvRoSc9QaU0LrGmwNAhtc1BgbHpcvG65VRhsKEF0b',
+  'LcZzGxV4ihu9JaEbI8-3G0J0zhsYFeUboLH7G9hJEhy73SgcR20_HHj4VRxKf2wcuQGDHMR_mRxl-a8cmW7GHF7f3ByvS_McibMJHekWIB3LdTYd',
+  'LNBMHQgmYx1cd3kdJMSPHV0Mph0EULwdFY_SHYzJ6B1n__4doTAVHjhdKx4ohUEebahXHgXHbR7r4IMeHfaZHpYGsB5UEsYeUxncHpAb8h4HGQgf',
+  'tREeH5YFNB-o9Ekf5t5fH07EdR_cpIsfjIChH1xXtx9IKc0fTPbiH2W--B-QgQ4gyj8kIA_5OSBbrU8grFxlIP4GeyBNrJAgl0ymINjnuyANftEg',
+  'Mg_nIESb_CBAIhIhI6QnIeggPSGNmFIhDwtoIWp4fSGb4JIhnkOoIXGhvSEP-tIhdk3oIaOb_SGS5BIiPygoIqhmPSLKn1IioNNnIigCfSJeK5Ii',
+  'QE-nIsptvCL4htEiyJrmIjap-yI-shAj37UlIxS0OiParE8jLqBkIw2OeSNzdo4jXlmjI8o2uCOzDs0jF-HhI_Ot9iNDdQskBDcgJDLzNCTMqUkk',
+  'zFpeJDEGcyT3q4ckG0ycJJnmsCRve8UkmgraJBWU7iTfFwMl85UXJU8OLCXvgEAl0e1UJfFUaSVMtn0l3xGSJadnpiWgt7olyAHPJRtG4yWXhPcl',
+  'N70LJvrvHybbHDQm2UNIJu9kXCYagHAmWJWEJqakmCb_rawmYrHAJsuu1CY3pugmo5f8JgyDECduaCQnyEc4JxUhTCdS9F8nfcFzJ5OIhyeQSZsn',
+  'cgSvJzS5wifVZ9YnUhDqJ6ey_SfQThEozOQkKJh0OCgv_ksokIFfKLb-ciigdYYoSuaZKLFQrSjStMAoqxLUKDdq5yh1u_ooYQYOKfhKISk3iTQp',
+  'HMFHKaPyWinJHW4pjEKBKehglCnbeKcpYYq6KXiVzSkcmuApTJjzKQOQBio_gRkq_WssKjpQPyrzLVIqJQVlKs7Vdyrqn4oqd2OdKnEgsCrW1sIq',
+  'o4bVKtUv6Cpp0voqXG4NK6wDICtVkjIrVRpFK6ibVytNFmorP4p8K333jisDXqErzr2zK90WxisradgrtrTqK3z5_Ct5Nw8sqm4hLA6fMyygyEUs',
+  'XutXLEYHaixVHHwshyqOLNoxoCxMMrIs2SvELH8e1iw6CugsCe_5LOjMCy3Vox0tzXMvLc08QS3S_lIt2rlkLeJtdi3oGogt58CZLd9fqy3L97wt',
+  'qojOLXgS4C00lfEt2RADLmaFFC7Y8iUuLFk3LmC4SC5wEFouWmFrLhyrfC6z7Y0uGymfLlNdsC5YisEuJ7DSLr7O4y4Z5vQuN_YFLxT_Fi-vACgv',
+  'A_s4Lw_uSS_R2VovRb5rL2mbfC86cY0vtj-eL9oGry-jxr8vD3_QLxww4S_H2fEvDHwCMOsWEzBfqiMwZzY0MAC7RDAoOFUw261lMBgcdjDcgoYw',
+  'I-KWMO05pzA2ircw-9LHMDsU2DDzTegwH4D4ML-qCDHPzRgxTOkoMTX9ODGGCUkxPg5ZMVkLaTHWAHkxsu6IMerUmDF8s6gxZoq4MaVZyDE3Idgx',
+  'GOHnMUiZ9zHDSQcyh_IWMpGTJjLgLDYycL5FMkBIVTJMymQyk0R0MhK3gzLHIZMysISiMsnfsTIRM8EyhX7QMiTC3zLq_e4y1TH-MuNdDTMRghwz',
+  'Xp4rM8ayOjNIv0kz4sNYM5DAZzNRtXYzIqKFMwGHlDPsY6Mz4DiyM9sFwTPcys8z3ofeM-E87TPi6fsz344KNNUrGTTDwCc0pk02NHvSRDRBT1M0',
+  '9cNhNJUwcDQflX40kPGMNOdFmzQhkqk0PNa3NDYSxjQMRtQ0vXHiNEaV8DSlsP402MMMNd3OGjWx0Sg1Usw2Nb--RDX0qFI18YpgNbJkbjU2Nnw1',
+  'ev-JNX3AlzU8eaU1tSmzNefRwDXOcc41aAncNbWY6TWxH_c1W54ENrAUEjavgh82VegsNqBFOjaOmkc2HedUNkwrYjYXZ282fpp8Nn3FiTYU6JY2',
+  'PwKkNv0TsTZMHb42Kh7LNpUW2DaKBuU2Ce7xNg7N_jaYows3pXEYNzM3JTdA9DE3yqg-N85USzdM-Fc3QZNkN6wlcTeJr3032DCKN5apljfCGaM3',
+  'WYGvN1rguzfCNsg3kITUN8PJ4DdXBu03Szr5N55lBThNiBE4VqIdOLmzKThxvDU4f7xBOOCzTTiSolk4lIhlOONlcTh-On04YwaJOI_JlDgChKA4',
+  'ujWsOLTetzjvfsM4aRbPOCCl2jgTK-Y4QKjxOKQc_Tg_iAg5DusTORBFHzlClio5pN41OTMeQTnuVEw504JXOeCnYjkUxG05bNd4OejhgzmF4445',
+  'QtyZORzMpDkTs685JZG6OU9mxTmRMtA56PXaOVSw5TnSYfA5YAr7Of2pBTqoQBA6X84aOh9TJTrozi86uUE6Oo6rRDpnDE86QmRZOh2zYzr4-G06',
+  'zzV4OqNpgjpwlIw6NraWOvPOoDqm3qo6TOW0OuXivjpv18g66MLSOk6l3DqhfuY6307wOgUW-joU1AM7CYkNO-I0Fzue1yA7PXEqO7sBNDsYiT07',
+  'UwdHO2l8UDta6Fk7I0tjO8SkbDs89XU7hzx_O6Z6iDuXr5E7V9uaO-f9oztEF607bie2O2IuvzsfLMg7pCDRO_AL2jsB7uI71cbrO2yW9DvEXP07',
+  '3BkGPLLNDjxFeBc8lBkgPJ6xKDxgQDE82sU5PApCQjzvtEo8iB5TPNR-WzzR1WM8fiNsPNlndDzionw8ltSEPPb8jDz_G5U8sDGdPAk-pTwHQa08',
+  'qjq1PPAqvTzZEcU8Yu_MPIvD1DxSjtw8t0_kPLgH7DxTtvM8iVv7PFf3Aj28iQo9txISPUiSGT1sCCE9I3UoPWzYLz1FMjc9roI-PaTJRT0oB009',
+  'NztUPdJlWz32hmI9o55pPdescD2SsXc90qx-PZaehT3ehow9qGWTPfI6mj29BqE9B8mnPc-Brj0TMbU91Na7PQ9zwj3FBck9847PPZkO1j21hNw9',
+  'SPHiPU9U6T3Kre89uP31PRhE_D3pgAI-KrQIPtndDj73_RQ-ghQbPnkhIT7bJCc-qB4tPt4OMz589Tg-gtI-Pu-lRD7Bb0o--S9QPpTmVT6Sk1s-',
+  '8zZhPrTQZj7XYGw-WedxPjpkdz5413w-FEGCPgyhhz5f94w-DUSSPhWHlz52wJw-L_ChPj8Wpz6mMqw-Y0WxPnVOtj7bTbs-lEPAPqAvxT7-Eco-',
+  'rerOPq250z78ftg-mjrdPofs4T7BlOY-RzPrPhrI7z44U_Q-odT4PlRM_T5QugE_lR4GPyF5Cj_1yQ4_DxETP3BOFz8Vghs__6sfPy7MIz-f4ic_',
+  'U-8rP0ryLz-B6zM_-to3P7PAOz-rnD8_425DP1k3Rz8N9ko__qpOPyxWUj-W91U_PI9ZPx0dXT84oWA_jRtkPxyMZz_j8mo_409uPxujcT-K7HQ_',
+  'MCx4Pwxiez8ejn4_ZbCBP-LIhD-S14c_d9yKP4_XjT_ayJA_WLCTPweOlj_oYZk_-yucPz7snj-yoqE_VU-kPyjypj8qi6k_WxqsP7ufrj9IG7E_',
+  'Ao2zP-r0tT__Urg_QKe6P63xvD9GMr8_CmnBP_mVwz8TucU_WNLHP8bhyT9e58s_IOPNPwvVzz8evdE_WpvTP75v1T9KOtc__vrYP9mx2j_cXtw_',
+  'BQLeP1Wb3z_LKuE_Z7DiPyos5D8SnuU_HwbnP1Jk6D-puOk_JgPrP8dD7D-Meu0_dqfuP4TK7z-24_A_C_PxP4T48j8g9PM_4OX0P8PN9T_Iq_Y_',
+  '8X_3PzxK-D-qCvk_OsH5P-xt-j_BEPs_uKn7P9E4_D8Mvvw_aTn9P-eq_T-IEv4_SnD-Py3E_j8yDv8_WU7_P6GE_z8Lsf8_ltP_P0Ps_z8R-_8_',
+  'AAAAQAAAAEAAAAAgq_8_IFX9fyAB978grer_IFzWPyEQuH8hzo2_IZlV_yF7DT8ierN-IqRFviIFwv0irSY9I7BxfCMlobsjJbP6I86lOSRBd3gk',
+  'pCW3JB-v9SThETQlHUxyJQlcsCXkP-4l7vUrJnB8aSa10aYmEPTjJtvhICd0mV0nQBmaJ6pf1ickaxIoKDpOKDTLiSjPHMUohy0AKfH7OimohnUp',
+  'UMyvKZXL6SkogyMqxPFcKisWlion784qiXsHKyu6PyvvqXcrv0mvK4uY5itOlR0sCj9ULMmUiiyelcAsoUD2LPeUKy3KkWAtTTaVLbqByS1Wc_0t',
+  'awoxLk1GZC5WJpcu7KnJLnjQ-y5umS0vSgRfL40QkC_DvcAvfwvxL1n5IDDzhlAw9rN_MBOArjAB69wwfvQKMVGcODFF4mUxMMaSMetHvzFXZ-sx',
+  'XiQXMux-QjL3dm0yegyYMnc_wjL0D-wy_30VM6uJPjMRM2czUHqPM4xftzPu4t4zpQQGNOTELDTlI1M05iF5NCm_njT1-8M0ltjoNFxVDTWccjE1',
+  'rzBVNfGPeDXDkJs1ijO-Na544DWbYAI2wOsjNpAaRTaA7WU2DGWGNq2BpjbkQ8Y2MqzlNhu7BDcocSM34s5BN9XUXzeOg303n9uaN5vdtzcVitQ3',
+  'peHwN-LkDDhmlCg4zvBDOLX6Xji7snk4fxmUOKIvrjjH9cc4kGzhOKKU-jijbhM5N_srOQY7RDm4Llw59NZzOWQ0izmvR6I5gBG5OYGSzzlcy-U5',
+  'urz7OUhnETquyyY6mOo7OrHEUDqjWmU6Ga15Ory8jTo3iqE6NBa1Ol1hyDpZbNs60jfuOnHEADvcEhM7uyMlO7b3Njtxj0g7kutZO78Mazua83s7',
+  'yKCMO-sUnTulUK07llS9O14hzTudt9w78hfsO_lC-ztOOQo8jvsYPFOKJzw15jU8zw9EPLYHUjyCzl88x2RtPBnLejwNAog8MwqVPB3koTxakK48',
+  'eQ-7PAdixzyQiNM8oIPfPMBT6zx4-fY8UnUCPdLHDT198Rg92fIjPWfMLj2ofjk9HgpEPUZvTj2grlg9pshiPda9bD2pjnY9lzuAPRnFiT2lK5M9',
+  'sG-cPa6RpT0Tkq49UHG3PdUvwD0Rzsg9c0zRPWer2T1Z6-E9tAzqPeEP8j1H9fk9T70BPl1oCT7W9hA-HmkYPpi_Hz6k-iY-ohouPvIfNT7xCjw-',
+  '_NtCPm6TST6jMVA-9LZWPrkjXT5JeGM--rRpPiPabz4W6HU-KN97Pqq_gT7tiYc-QT6NPvbckj5aZpg-udqdPmA6oz6ahag-sbytPu7fsj6a77c-',
+  '--u8PlrVwT76q8Y-IXDLPhIi0D4QwtQ-XlDZPjzN3T7rOOI-qZPmPrbd6j5PF-8-skDzPhpa9z7CY_s-5V3_Pr1IAz-DJAc_b_EKP7evDj-UXxI_',
+  'OgEWP9-UGT-4Gh0_-JIgP9H9Iz93Wyc_G6wqP-7vLT8gJzE_4VE0P19wNz_Jgjo_TIk9PxaEQD9Tc0M_LldGP9MvST9s_Us_I8BOPyJ4UT-QJVQ_',
+  'l8hWP11hWT8K8Fs_xXReP7PvYD_5YGM_vchlPyInaD9NfGo_YchsP4ELbz_ORXE_a3dzP3mgdT8ZwXc_a9l5P4_pez-k8X0_yfF_Px7qgT-_2oM_',
+  'y8OFP1-lhz-Xf4k_kFKLP2YejT80444_FqGQPyZYkj9_CJQ_OrKVP3FVlz898pg_t4iaP_gYnD8Yo50_LiefP1KloD-bHaI_H5CjP_X8pD8zZKY_',
+  '78WnPz4iqT81eao_6cqrP24XrT_ZXq4_PaGvP67esD8_F7I_A0uzPw56tD9wpLU_Pcq2P4brtz9dCLk_0yC6P_o0uz_iRLw_m1C9PzZYvj_EW78_',
+  'U1vAP_RWwT-2TsI_qELDP9gyxD9XH8U_MQjGP3btxj8zz8c_dq3IP02IyT_FX8o_7DPLP84EzD940sw_95zNP1dkzj-kKM8_7OnPPzio0D-WY9E_',
+  'EBzSP7LR0j-HhNM_mjTUP_bh1D-ljNU_szTWPyna1j8Rfdc_dh3YP2K72D_eVtk_8-_ZP6yG2j8RG9s_LK3bPwY93D-nytw_GVbdP2Pf3T-PZt4_',
+  'pOveP6xu3z-t798_sG7gP77r4D_cZuE_FODhP21X4j_tzOI_nUDjP4Oy4z-nIuQ_D5HkP8P95D_IaOU_JtLlP-Q55j8GoOY_lQTnP5Zn5z8Pyec_',
+  'BinoP4KH6D-H5Og_HEDpP0ea6T8N8-k_dErqP4Gg6j859eo_oUjrP8Ca6z-Z6-s_MjvsP5CJ7D-41uw_riLtP3ht7T8Zt-0_lv_tP_VG7j85je4_',
+  'Z9LuP4IW7z-QWe8_lZvvP5Pc7z-RHPA_kVvwP5eZ8D-o1vA_xhLxP_dN8T89iPE_nMHxPxj68T-0MfI_c2jyP1qe8j9r0_I_qgfzPxo78z--bfM_',
+  'mZ_zP6_Q8z8CAfQ_ljD0P21f9D-LjfQ_8br0P6Tn9D-mE_U_-T71P6Bp9T-fk_U_97z1P6vl9T--DfY_MTX2Pwlc9j9GgvY_7Kf2P_3M9j968fY_',
+  'ZxX3P8Y49z-YW_c_4X33P6Gf9z_cwPc_kuH3P8cB-D99Ifg_tED4P3Bf-D-yffg_fJv4P9C4-D-w1fg_HfL4PxkO-T-nKfk_x0T5P3tf-T_Gefk_',
+  'qJP5PySt-T87xvk_7t75Pz_3-T8wD_o_wib6P_Y9-j_OVPo_TGv6P3GB-j89l_o_s6z6P9XB-j-i1vo_Hev6P0b_-j8gE_s_qib7P-g5-z_ZTPs_',
+  'f1_7P9tx-z_ug_s_uZX7Pz6n-z99uPs_eMn7Py_a-z-l6vs_2fr7P8wK_D-BGvw_9yn8Py85_D8sSPw_7Vb8P3Nl_D_Ac_w_1IH8P7CP_D9Vnfw_',
+  'xKr8P_63_D8Dxfw_1dH8P3Pe_D_g6vw_G_f8PyYD_T8BD_0_rRr9Pysm_T97Mf0_njz9P5ZH_T9hUv0_Al39P3hn_T_Fcf0_6nv9P-aF_T-6j_0_',
+  'Z5n9P-6i_T9PrP0_i7X9P6K-_T-Wx_0_ZdD9PxLZ_T-c4f0_Ber9P0zy_T9y-v0_eAL-P14K_j8lEv4_zRn-P1Yh_j_CKP4_EDD-P0E3_j9VPv4_',
+  'TkX-PytM_j_sUv4_k1n-PyBg_j-SZv4_62z-Pypz_j9Ref4_YH_-P1aF_j81i_4__JD-P62W_j9HnP4_y6H-Pzin_j-RrP4_1LH-PwK3_j8cvP4_',
+  'IcH-PxLG_j_wyv4_u8_-P3LU_j8X2f4_qt3-Pyri_j-Y5v4_9er-P0Hv_j978_4_pff-P777_j_H__4_wAP_P6kH_z-CC_8_TQ__PwgT_z-0Fv8_',
+  'Uhr_P-Id_z9jIf8_1yT_Pzwo_z-VK_8_4C7_Px4y_z9PNf8_czj_P4s7_z-XPv8_lkH_P4pE_z9yR_8_T0r_PyBN_z_mT_8_oFL_P1FV_z_2V_8_',
+  'kVr_PyFd_z-oX_8_JGL_P5dk_z__Zv8_X2n_P7Vr_z8Bbv8_RHD_P39y_z-xdP8_2Xb_P_p4_z8Se_8_IX3_Pyl__z8ogf8_H4P_Pw-F_z_3hv8_',
+  '14j_P7CK_z-CjP8_TI7_Pw-Q_z_Mkf8_gZP_PzCV_z_Ylv8_eZj_PxSa_z-om_8_N53_P7-e_z9BoP8_vaH_PzOj_z-jpP8_Dqb_P3On_z_SqP8_',
+  'LKr_P4Gr_z_QrP8_Gq7_P1-v_z-fsP8_2rH_PxCz_z9CtP8_brX_P5a2_z-6t_8_2bj_P_O5_z8Ju_8_G7z_Pyi9_z8xvv8_N7__PzjA_z81wf8_',
+  'LsL_PyPD_z8VxP8_A8X_P-3F_z_Txv8_tsf_P5bI_z9yyf8_Ssr_Px_L_z_xy_8_wMz_P4vN_z9Uzv8_Gc__P9vP_z-a0P8_VtH_Pw_S_z_G0v8_',
+  'edP_PyrU_z_Y1P8_g9X_PyzW_z_S1v8_ddf_PxbY_z-02P8_UNn_P-rZ_z-B2v8_Ftv_P6jb_z853P8_x9z_P1Ld_z_c3f8_ZN7_P-ne_z9s3_8_',
+  '7t__P23g_z_q4P8_ZuH_P9_h_z9X4v8_zOL_P0Dj_z-y4_8_I-T_P5Hk_z_-5P8_aeX_P9Pl_z875v8_oeb_Pwbn_z9p5_8_yuf_Pyvo_z-J6P8_',
+  '5uj_P0Lp_z-c6f8_9en_P03q_z-j6v8_9-r_P0vr_z-d6_8_7uv_Pz7s_z-M7P8_2ez_PyXt_z9w7f8_uu3_PwLu_z9K7v8_kO7_P9Xu_z8Z7_8_',
+  'XO__P5_v_z_g7_8_IPD_P1_w_z-d8P8_2vD_Pxbx_z9R8f8_i_H_P8Xx_z_98f8_NfL_P2vy_z-h8v8_1vL_Pwvz_z8-8_8_cfP_P6Pz_z_U8_8_',
+  'BPT_PzT0_z9i9P8_kPT_P770_z_r9P8_F_X_P0L1_z9s9f8_lvX_P8D1_z_o9f8_Efb_Pzj2_z9f9v8_hfb_P6v2_z_Q9v8_9Pb_Pxj3_z879_8_',
+  'Xvf_P4D3_z-i9_8_w_f_P-T3_z8E-P8_JPj_P0P4_z9i-P8_gPj_P574_z-7-P8_2Pj_P_T4_z8Q-f8_LPn_P0f5_z9i-f8_fPn_P5b5_z-v-f8_',
+  'yPn_P-H5_z_5-f8_Efr_Pyn6_z9A-v8_V_r_P236_z-D-v8_mfr_P6_6_z_E-v8_2Pr_P-36_z8B-_8_Ffv_Pyj7_z88-_8_T_v_P2H7_z90-_8_',
+  'hvv_P5f7_z-p-_8_uvv_P8v7_z_c-_8_7Pv_P_z7_z8M_P8_HPz_Pyv8_z87_P8_Svz_P1j8_z9n_P8_dfz_P4P8_z-R_P8_n_z_P6z8_z-5_P8_',
+  'xvz_P9P8_z_g_P8_7Pz_P_j8_z8E_f8_EP3_Pxz9_z8n_f8_M_3_Pz79_z9J_f8_U_3_P179_z9o_f8_c_3_P339_z-H_f8_kf3_P5r9_z-k_f8_',
+  'rf3_P7b9_z_A_f8_yP3_P9H9_z_a_f8_4v3_P-v9_z_z_f8_-_3_PwP-_z8L_v8_E_7_Pxv-_z8i_v8_Kv7_PzH-_z84_v8_P_7_P0b-_z9N_v8_',
+  'VP7_P1r-_z9h_v8_Z_7_P27-_z90_v8_ev7_P4D-_z-G_v8_jP7_P5L-_z-X_v8_nf7_P6L-_z-o_v8_rf7_P7L-_z-4_v8_vf7_P8L-_z_H_v8_',
+  'y_7_P9D-_z_V_v8_2v7_P97-_z_j_v8_5_7_P-v-_z_w_v8_9P7_P_j-_z_8_v8_AP__PwT__z8I__8_DP__PxD__z8T__8_F___Pxv__z8e__8_',
+  'Iv__PyX__z8p__8_LP__Py___z8y__8_Nv__Pzn__z88__8_P___P0L__z9F__8_SP__P0v__z9N__8_UP__P1P__z9W__8_WP__P1v__z9d__8_',
+  'YP__P2L__z9l__8_Z___P2r__z9s__8_bv__P3H__z9z__8_df__P3f__z95__8_e___P33__z9___8_gf__P4P__z-F__8_h___P4f__z8AAAAA',
+  'nHABAMrfAgCMTQQA5rkFANkkBwBpjggAmPYJAGpdCwDgwgwA_SYOAMWJDwA56xAAW0sSADCqEwC4BxUA92MWAO--FwChGBkAEnEaAELIGwA1Hh0A',
+  '7HIeAGrGHwCxGCEAw2kiAKO5IwBTCCUA1FUmACmiJwBU7SgAVzcqADSAKwDuxywAhg4uAP5TLwBYmDAAltsxALodMwDGXjQAvJ41AJ7dNgBuGzgA',
+  'LFg5AN2TOgCAzjsAGAg9AKZAPgAteD8Ar65AACvkQQCmGEMAH0xEAJp-RQAXsEYAmOBHAB8QSQCtPkoARGxLAOaYTACTxE0AT-9OABkZUAD0QVEA',
+  '4WlSAOKQUwD4tlQAJNxVAGkAVwDHI1gAQEZZANVnWgCHiFsAWahcAEvHXQBf5V4AlgJgAPEeYQByOmIAGlVjAOpuZADkh2UACaBmAFq3ZwDYzWgA',
+  'heNpAGL4agBwDGwAsB9tACMybgDMQ28AqlRwAL9kcQAMdHIAkoJzAFOQdABQnXUAial2AP-0dwC1v3gAq8l5AOHSegBa23sAFuN8ABbqfQBb8H4A',
+  '5vV_ALn6gADU_oEAOQKDAOgEhADiBoUAKAiGALwIhwCeCIgAzweJAFAGigAiBIsARgGMAL79jACJ-Y0AqfSOAB_vjwDr6JAAD-KRAIvakgBg0pMA',
+  'kMmUABrAlQABtpYARKuXAOSfmADjk5kAQoeaAAB6mwAfbJwAoF2dAINOngDKPp8AdC6gAIQdoQD5C6IA1fmiABjnowDC06QA1r-lAFOrpgA6lqcA',
+  'jICoAEpqqQB0U6oADDyrABEkrACFC60AaPKtALzYrgCAvq8AtaOwAFyIsQB3bLIABFCzAAYztAB9FbUAafe1AMvYtgCkubcA9Zm4AL15uQD_WLoA',
+  'uTe7AO4VvACd87wAyNC9AG6tvgCRib8AMWXAAE9AwQDrGsIABvXCAKDOwwC6p8QAVYDFAHJYxgAQMMcAMQfIANTdyAD7s8kAp4nKANdeywCMM8wA',
+  'xwfNAIjbzQDQrs4An4HPAPdT0ADXJdEAQPfRADLI0gCvmNMAtmjUAEg41QBlB9YAD9bWAEak1wAJctgAWj_ZADoM2gCo2NoApKTbADFw3ABOO90A',
+  '-wXeADnQ3gAJmt8AamPgAF4s4QDl9OEA_7ziAK2E4wDwS-QAxxLlADPZ5QA1n-YAzWTnAPsp6ADB7ugAHrPpABJ36gCfOusAxf3rAIPA7ADbgu0A',
+  'zUTuAFoG7wCBx-8AQ4jwAKFI8QCbCPIAMsjyAGWH8wA2RvQApAT1ALDC9QBagPYApD33AIz69wAUt_gAPHP5AAQv-gBt6voAeKX7ACNg_ABxGv0A',
+  'YNT9APKN_gAoR_8AAAAAAQAAAAE',
+].join('')
 
-/** The nearest integer to value · 2^bits, value non-negative in fixed point. */
-const nearest = (value: bigint, bits: bigint): number =>
-  Number((value + (1n << (BITS - bits - 1n))) >> (BITS - bits))
-
-function squareRoot(value: bigint): bigint {
-  const target = value << BITS
-  let root = ONE
-  for (let next = (root + target / root) >> 1n; next !== root; ) {
-    if (next - root === 1n || root - next === 1n) return next < root ? next : root
-    root = next
-    next = (root + target / root) >> 1n
-  }
-  return root
-}
-
-/** atan(1/n) by its series. */
-function arcTangentOfInverse(n: bigint): bigint {
-  let power = ONE / n
-  let sum = 0n
-  for (let k = 1n; power !== 0n; k += 2n) {
-    sum += k % 4n === 1n ? power / k : -(power / k)
-    power /= n * n
-  }
-  return sum
-}
-
-const PI = 16n * arcTangentOfInverse(5n) - 4n * arcTangentOfInverse(239n)
-
-function sine(angle: bigint): bigint {
-  const square = multiply(angle, angle)
-  let term = angle
-  let sum = 0n
-  for (let k = 1n; term !== 0n; k += 2n) {
-    sum += term
-    term = -multiply(term, square) / ((k + 1n) * (k + 2n))
-    if (term < 0n && -term < 2n) break
-  }
-  return sum
-}
-
-function exponential(x: bigint): bigint {
-  let term = ONE
-  let sum = 0n
-  for (let k = 1n; term !== 0n; k++) {
-    sum += term
-    term = multiply(term, x) / k
-  }
-  return sum
-}
-
-/** ln x for x in [1, 2] by 2·atanh((x − 1)/(x + 1)). */
-function logarithm(x: bigint): bigint {
-  const z = divide(x - ONE, x + ONE)
-  const square = multiply(z, z)
-  let power = z
-  let sum = 0n
-  for (let k = 1n; power !== 0n; k += 2n) {
-    sum += power / k
-    power = multiply(power, square)
-  }
-  return 2n * sum
-}
-
-function table(entries: number, padded: boolean, entry: (i: bigint) => number): Int32Array {
-  const values = Int32Array.from({ length: entries + (padded ? 1 : 0) }, (_, i) =>
-    i < entries ? entry(BigInt(i)) : 0,
-  )
-  if (padded) values[entries] = values[entries - 1] as number
-  return values
-}
-
-function exp2Table(): Int32Array {
-  let step = ONE / 2n
-  for (let i = 0; i < 8; i++) step = squareRoot(step)
-  let value = ONE
-  return table(257, false, () => {
-    const rounded = nearest(value, 30n)
-    value = multiply(value, step)
-    return rounded
-  })
-}
-
-function sigmoidTable(): Int32Array {
-  const step = divide(ONE, exponential(ONE / 64n))
-  let value = ONE
-  return table(1025, true, () => {
-    const rounded = nearest(divide(ONE, ONE + value), 30n)
-    value = multiply(value, step)
-    return rounded
-  })
-}
-
-const LN2 = logarithm(2n * ONE)
-
-/** 2^30 · 2^(−i/256), i = 0..256. */
-export const EXP2: Int32Array = exp2Table()
-/** 2^30 · sin(π/2 · i/1024), i = 0..1024, last entry twice. */
-export const SIN: Int32Array = table(1025, true, i => nearest(sine((PI * i) / 2048n), 30n))
-/** 2^30 / (1 + e^(−i/64)), i = 0..1024, last entry twice. */
-export const SIGMOID: Int32Array = sigmoidTable()
-/** 2^24 · log2(1 + i/256), i = 0..256, last entry twice. */
-export const LOG2: Int32Array = table(257, true, i =>
-  nearest(divide(logarithm(ONE + (ONE * i) / 256n), LN2), 24n),
-)
-
-/** SHA-256 of EXP2 ‖ SIN ‖ SIGMOID ‖ LOG2 as u32 little-endian, base64url; pinned by the specification. */
-export function tableDigest(): string {
-  const parts = [EXP2, SIN, SIGMOID, LOG2].map(values => {
-    const bytes = new DataView(new ArrayBuffer(values.length * 4))
-    values.forEach((value, i) => {
-      bytes.setUint32(i * 4, value, true)
+function unpack(): Readonly<Record<'EXP2' | 'SIN' | 'SIGMOID' | 'LOG2', Uint32Array>> {
+  const bytes = fromBase64Url(PACKED)
+  if (toBase64Url(sha256(bytes)) !== TABLE_DIGEST) throw new Error('the tables of the machine are damaged')
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  let at = 0
+  const take = (count: number) =>
+    Uint32Array.from({ length: count }, () => {
+      at += 4
+      return view.getUint32(at - 4, true)
     })
-    return new Uint8Array(bytes.buffer)
-  })
-  return toBase64Url(sha256(...parts))
+  return { EXP2: take(257), SIN: take(1026), SIGMOID: take(1026), LOG2: take(258) }
 }
+
+/** The constant tables of the machine (SPEC.md §2). */
+export const { EXP2, SIN, SIGMOID, LOG2 } = unpack()
