@@ -7,7 +7,10 @@ const PAGES_OF_4_GB = 65_536
 /** Static data would begin here; the tables of the machine lie below. */
 const MEMORY_BASE = 16_384
 
-/** The kernels compiled from the sources beside this file: the same sources give the same bytes. */
+/**
+ * The kernels compiled from the sources beside this file: the same sources give the same bytes.
+ * @returns {Promise<Uint8Array>}
+ */
 export async function compileKernels() {
   let bytes
   const { error, stderr } = await asc.main(

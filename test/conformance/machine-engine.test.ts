@@ -1,0 +1,60 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { CpuMachine, type CpuOptions } from '../../node/src/engine/cpu/cpu-machine.ts'
+import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
+import { importGguf } from '../../node/src/models/import/import-gguf.ts'
+import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
+import { MemoryBundle } from '../support/machine/random-model.ts'
+import { compareWithOracle, type OpenMachine, runsAndRefusals, sameBytes } from './machine-engine-suite.ts'
+
+const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+
+const cpu =
+  (options: CpuOptions): OpenMachine =>
+  bundle =>
+    CpuMachine.load(bundle.leaves.entries(), options)
+
+// One position at a time; odd batches on two threads; whole batches, stages spread over several memories.
+const MACHINES: readonly [string, CpuOptions][] = [
+  ['one CPU thread, no batches', { threads: 1, columns: 1 }],
+  ['two CPU threads, batches of 7', { threads: 2, columns: 7 }],
+  ['one CPU thread, batches of 32', { threads: 1 }],
+]
+
+for (const [name, options] of MACHINES) sameBytes(name, cpu(options))
+runsAndRefusals('the CPU machine', cpu({ threads: 2 }))
+
+describe('the embedded model', () => {
+  let folder: string
+  let bundle: MemoryBundle
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'apus-machine-'))
+    const root = await importGguf(EMBEDDED, folder, { planes: DEFAULT_PLANES })
+    const file = await BundleFile.open(join(folder, root))
+    bundle = new MemoryBundle(await file.leaves(0, file.leafCount))
+    await file.close()
+    expect(bundle.root).toBe(root)
+  })
+
+  afterAll(async () => {
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  const several: readonly [string, CpuOptions][] = [
+    ...MACHINES,
+    [
+      'memories that hold one layer each',
+      { threads: 2, shardLimit: 1_900_000, cacheBytes: 600_000, columns: 5 },
+    ],
+  ]
+  for (const [name, options] of several) {
+    test(`several hundred positions on ${name}`, async () => {
+      const lengths = [120, 1, 64, 12, 65, 33, 128]
+      const positions = await compareWithOracle('embedded', bundle, cpu(options), lengths, 24)
+      expect(positions).toBeGreaterThan(450)
+    })
+  }
+})
