@@ -15,6 +15,7 @@ import {
   type ProcessId,
   Registrations,
   Requests,
+  RoundKeeper,
   systemClock,
 } from '@apus/shared'
 import { healthOf } from './health.ts'
@@ -25,7 +26,6 @@ import { MinerLine } from './jobs/miner-line.ts'
 import { taskOf } from './jobs/task.ts'
 import { TaskFeed } from './jobs/task-feed.ts'
 import { CoordinatorMetrics } from './metrics.ts'
-import { RoundKeeper } from './rounds/round-keeper.ts'
 import { StageWatch } from './rounds/stage-watch.ts'
 import { WatchedFeed } from './watched-feed.ts'
 

@@ -1,6 +1,6 @@
+import type { TickReason } from '@apus/shared'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Answer } from './jobs/hand-out.ts'
-import type { TickReason } from './rounds/next-move.ts'
 import type { Stage } from './rounds/stage-watch.ts'
 
 /** From a message on a local AO to the longest window of a public network, in seconds. */

@@ -2,6 +2,7 @@ import {
   type AoClient,
   type ChangeListener,
   type Clock,
+  type ClockSeen,
   describeError,
   errorCode,
   type Logger,
@@ -9,7 +10,6 @@ import {
   type NetworkMirror,
   type ProcessId,
 } from '@apus/shared'
-import type { ClockSeen } from './rounds/clock-seen.ts'
 
 /** The network process as followed from here, and how well it can be followed. */
 export class WatchedFeed {

@@ -178,9 +178,13 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     const started = await Promise.allSettled(
       miners.map(async miner => {
         const child = await startMiner(dir, network, options.wallets, miner, model.path, logFile(miner.name))
-        stops.push(() => child.stop())
         return [miner.name, child] as const
       }),
+    )
+    stops.push(() =>
+      Promise.all(
+        started.map(outcome => (outcome.status === 'fulfilled' ? outcome.value[1].stop() : undefined)),
+      ),
     )
     const children = started.map(outcome => {
       if (outcome.status === 'rejected') throw outcome.reason

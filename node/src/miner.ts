@@ -1,6 +1,7 @@
 import {
   type Address,
   type Clock,
+  type ClockView,
   Commitments,
   createHost,
   ENDED,
@@ -10,6 +11,7 @@ import {
   type NodeKey,
   Registrations,
   Requests,
+  RoundKeeper,
   serveAnswers,
   systemClock,
   tasksProtocol,
@@ -27,6 +29,12 @@ import { WorkMetrics } from './work/work-metrics.ts'
 
 export type { Engine, Generation, GenerationRequest, LoadedModel } from './engine/engine.ts'
 export type { Feed, Network, PromptSource, ServedModel, ServedModels } from './work/ports.ts'
+
+/** A coordinator that is awake sends its ticks well before this (ms). */
+const TICK_PATIENCE_MS = 10_000
+/** Miners without a coordinator do not all speak at once (ms). */
+const TICK_JITTER_MS = 5_000
+const NOBODY: ReadonlySet<Address> = new Set()
 
 export interface MinerOptions {
   /** Journal file and folder of large answers; their parent exists. */
@@ -155,6 +163,9 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       work.take(change.job)
       if (ENDED.includes(change.job.state)) commitments.forget(change.job.id)
     })
+    const keeper = opened(ownRounds(parts, clock), k => k.stop())
+    feed.onChange(() => keeper.look())
+    keeper.start()
     if (needs.renew) await register(network, { me, key }, clock.now())
     if (needs.serve) await network.serve([...models.keys()])
     if (needs.resume) await network.resume()
@@ -202,6 +213,30 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
     await closeAll()
     throw error
   }
+}
+
+/** Keeps the rounds of this miner's seats, and the draws of jobs it could get, going when no coordinator does. */
+function ownRounds({ me, network, feed, models, log }: MinerParts, time: Clock): RoundKeeper {
+  let seen: { readonly clock: ClockView; readonly at: number } | undefined
+  return new RoundKeeper({
+    jobs: () =>
+      [...feed.mirror.jobs.values()].filter(
+        job => seatOf(job, me) !== undefined || (job.state === 'submitted' && models.has(job.model)),
+      ),
+    clock: () => {
+      const { clock } = feed.mirror
+      if (clock === undefined) return undefined
+      if (seen?.clock !== clock) seen = { clock, at: time.now() }
+      return { ...clock, seenAt: seen.at }
+    },
+    commitmentsSeen: () => NOBODY,
+    tick: () => network.tick(),
+    dispatch: () => {},
+    onTick: () => {},
+    patienceMs: TICK_PATIENCE_MS + Math.random() * TICK_JITTER_MS,
+    time,
+    log,
+  })
 }
 
 async function findAnswer(

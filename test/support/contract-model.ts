@@ -1,6 +1,13 @@
-import { type Address, digest, ENDED, type JobId, type JobView, type SeatView } from '@apus/shared'
-import { MAX_CLOCK_STEP_MS } from '../../coordinator/src/rounds/clock-seen.ts'
-import { MOVES_PER_TICK } from '../../coordinator/src/rounds/tick-plan.ts'
+import {
+  type Address,
+  digest,
+  ENDED,
+  type JobId,
+  type JobView,
+  MAX_CLOCK_STEP_MS,
+  MOVES_PER_TICK,
+  type SeatView,
+} from '@apus/shared'
 
 export const WINDOWS = {
   draw: 600_000,

@@ -15,6 +15,7 @@ export type Network = Pick<
   | 'pause'
   | 'resume'
   | 'register'
+  | 'tick'
 >
 
 /** News of the network process, in order; `NetworkFeed` of shared is one. */

@@ -1,7 +1,14 @@
-import { type Address, digest, type JobId, type JobView, type SeatView } from '@apus/shared'
+import {
+  type Address,
+  type ClockSeen,
+  digest,
+  type JobId,
+  type JobView,
+  nextMove,
+  type SeatView,
+  wallTimeOf,
+} from '@apus/shared'
 import { describe, expect, test } from 'vitest'
-import { type ClockSeen, wallTimeOf } from '../../../coordinator/src/rounds/clock-seen.ts'
-import { nextMove } from '../../../coordinator/src/rounds/next-move.ts'
 import { blankJob, minerOf } from '../../support/contract-model.ts'
 
 const NOW = 1_000_000_000

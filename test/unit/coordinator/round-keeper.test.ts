@@ -1,7 +1,14 @@
-import { type Address, createLogger, ENDED, type JobId, type JobView, type SeatView } from '@apus/shared'
+import {
+  type Address,
+  createLogger,
+  ENDED,
+  type JobId,
+  type JobView,
+  RoundKeeper,
+  type SeatView,
+} from '@apus/shared'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { RoundKeeper } from '../../../coordinator/src/rounds/round-keeper.ts'
 import { ContractModel, type Fate, WINDOWS } from '../../support/contract-model.ts'
 
 const START = 1_800_000_000_000

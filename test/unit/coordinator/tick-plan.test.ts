@@ -1,13 +1,14 @@
-import { digest, type JobId } from '@apus/shared'
-import { describe, expect, test } from 'vitest'
 import {
+  digest,
+  type JobId,
   MOVES_PER_TICK,
   pauseAfter,
   planTick,
   type Watched,
   type Wish,
   watch,
-} from '../../../coordinator/src/rounds/tick-plan.ts'
+} from '@apus/shared'
+import { describe, expect, test } from 'vitest'
 import { blankJob, minerOf } from '../../support/contract-model.ts'
 
 const NOW = 1_000_000

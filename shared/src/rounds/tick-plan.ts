@@ -1,4 +1,5 @@
-import type { JobId, JobState, JobView } from '@apus/shared'
+import type { JobId } from '../protocol/identity.ts'
+import type { JobState, JobView } from '../protocol/job.ts'
 import type { Move, TickReason } from './next-move.ts'
 
 /** Overdue jobs that one message moves: the rule of the network contract. Draws are not counted. */
@@ -52,9 +53,15 @@ export function watch(job: JobView, before: Watched | undefined, now: number): W
 export const pauseAfter = (times: number): number =>
   times === 0 ? 0 : Math.min(FIRST_PAUSE_MS * 2 ** (times - 1), LONGEST_PAUSE_MS)
 
-/** The one next tick that serves all jobs, not before `earliest` (wall ms), or undefined when there are none. */
-export function planTick(wishes: readonly Wish[], earliest: number): TickPlan | undefined {
-  const dues = wishes.map(dueOf).sort((a, b) => a.at - b.at)
+/**
+ * The one next tick that serves all jobs, not before `earliest` (wall ms), or undefined when there are none; `patienceMs`
+ * leaves it to others first.
+ */
+export function planTick(wishes: readonly Wish[], earliest: number, patienceMs = 0): TickPlan | undefined {
+  const dues = wishes
+    .map(dueOf)
+    .map(due => ({ ...due, at: due.at + patienceMs }))
+    .sort((a, b) => a.at - b.at)
   const first = dues[0]
   if (first === undefined) return undefined
   const at = Math.max(first.at, earliest)

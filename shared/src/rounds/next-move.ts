@@ -1,4 +1,5 @@
-import { type Address, ENDED, type JobView, type SeatView } from '@apus/shared'
+import type { Address } from '../protocol/identity.ts'
+import { ENDED, type JobView, type SeatView } from '../protocol/job.ts'
 import { type ClockSeen, wallTimeOf } from './clock-seen.ts'
 
 /** Why a tick is wanted: seats or the audit wait for the next message, a deadline passes, a result becomes final. */

@@ -1,12 +1,8 @@
-import {
-  type Address,
-  type Clock,
-  type JobId,
-  type JobView,
-  type Logger,
-  Loop,
-  type SeatView,
-} from '@apus/shared'
+import type { Logger } from '../kit/logger.ts'
+import { Loop } from '../kit/loop.ts'
+import type { Clock } from '../kit/time.ts'
+import type { Address, JobId } from '../protocol/identity.ts'
+import type { JobView, SeatView } from '../protocol/job.ts'
 import type { ClockSeen } from './clock-seen.ts'
 import { nextMove, type TickReason } from './next-move.ts'
 import { pauseAfter, planTick, type TickPlan, type Watched, type Wish, watch } from './tick-plan.ts'
@@ -28,6 +24,8 @@ export interface RoundKeeperParts {
   /** All seats that have work to do, told at every look. */
   readonly dispatch: (seats: readonly (readonly [JobView, SeatView])[]) => void
   readonly onTick: (reason: TickReason, error: unknown) => void
+  /** How long it leaves a tick to others before it sends one itself (ms). */
+  readonly patienceMs?: number
   readonly time: Clock
   readonly log: Logger
 }
@@ -91,7 +89,11 @@ export class RoundKeeper {
     this.#parts.dispatch(dispatched)
     if (this.#ticking !== undefined) return
     const published = clock.seenAt > this.#tickedAt ? 0 : this.#tickedAt + PUBLICATION_PATIENCE_MS
-    const plan = planTick(wishes, Math.max(published, this.#failedAt + pauseAfter(this.#failures)))
+    const plan = planTick(
+      wishes,
+      Math.max(published, this.#failedAt + pauseAfter(this.#failures)),
+      this.#parts.patienceMs,
+    )
     clearTimeout(this.#alarm)
     if (plan === undefined) return
     if (plan.at <= now) this.#ticking = this.#tick(plan)
