@@ -102,6 +102,7 @@ export const AWKWARD_SHAPES: readonly ModelShape[] = [
     vocab: 300,
     tied: false,
     epsilon: 2 ** 47,
+    stop: [0, 6],
     planes: TWO_PLANES,
     formats: { residual: 12, qk: 18, value: 20, gate: 18, hidden: 8 },
     wild: true,
