@@ -1,4 +1,4 @@
-import type { PromptFormat, SamplerSettings } from '@apus/shared'
+import type { Evidence, PromptFormat, Retrace, SamplerSettings } from '@apus/shared'
 
 /** A way to run models. Nodes of one `class` produce equal bytes for equal requests. */
 export interface Engine {
@@ -37,6 +37,11 @@ export interface LoadedModel {
     signal: AbortSignal,
     onToken?: (token: ChosenToken) => void,
   ): Promise<Generation>
+  /**
+   * Runs a job again to answer for every step of it: what a dispute is about. Only models whose faults can be proven
+   * have it, and only what they computed depends on, never what this node remembers. Errors: those of `generate`.
+   */
+  retrace?(request: GenerationRequest, signal: AbortSignal): Promise<Retrace>
   close(): Promise<void>
 }
 
@@ -70,4 +75,6 @@ export interface Generation {
   readonly checkpointRoot: string
   readonly kvRoot: string
   readonly answerRoot: string
+  /** The leaves under those roots, of models whose faults can be proven. */
+  readonly evidence?: Evidence
 }

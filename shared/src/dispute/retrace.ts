@@ -1,0 +1,19 @@
+import type { Evidence } from './evidence.ts'
+
+/**
+ * A run done again, to answer for every step of it. Everything follows from bundle, prompt and settings, so two
+ * retraces of one job are equal wherever and whenever they are made. Errors of its calls: RangeError outside the run.
+ */
+export interface Retrace extends Evidence {
+  readonly promptTokens: readonly number[]
+  /** Chosen tokens. */
+  readonly tokens: readonly number[]
+  /** Bytes of a K/V page as the end of the run left it. */
+  page(index: number): Uint8Array
+  /** Values of a stage's operations, in the plan's order, each as its leaves. */
+  operations(position: number, stage: number): readonly (readonly Uint8Array[])[]
+  /** A leaf of the bundle. */
+  bundleLeaf(index: number): Uint8Array
+  /** Sibling hashes of a bundle leaf, from the leaf upwards. */
+  bundlePath(index: number): readonly Uint8Array[]
+}

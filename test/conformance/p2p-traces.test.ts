@@ -1,0 +1,46 @@
+import { randomBytes } from 'node:crypto'
+import { type Evidence, evidenceRoots, fetchTrace, type JobId, serveTraces } from '@apus/shared'
+import { afterEach, expect, it } from 'vitest'
+import { type Peer, randomId, startPeer } from '../support/p2p.ts'
+
+const peers: Peer[] = []
+
+async function pair(): Promise<[Peer, Peer]> {
+  const [a, b] = await Promise.all([startPeer(new Map()), startPeer(new Map())])
+  peers.push(a, b)
+  await a.host.connect(b.host.addresses()[0] as string)
+  return [a, b]
+}
+
+afterEach(async () => {
+  await Promise.all(peers.splice(0).map(p => p.stop()))
+})
+
+const leaves = (count: number, bytes: number) =>
+  Array.from({ length: count }, () => new Uint8Array(randomBytes(bytes)))
+const plain = (list: readonly Uint8Array[]) => list.map(leaf => Buffer.from(leaf).toString('hex'))
+
+it('brings a long run’s leaves over in parts, checked against the roots that were revealed', async () => {
+  const [a, b] = await pair()
+  const job = randomId<JobId>()
+  const evidence: Evidence = { checkpoints: leaves(4097, 41), pageLeaves: leaves(9000, 32) }
+  await serveTraces(b.host, b.requests, async wanted => (wanted === job ? evidence : undefined))
+  const fetched = await fetchTrace(a.host, a.requests, b.host.peer, { job, roots: evidenceRoots(evidence) })
+  expect(plain(fetched.checkpoints)).toEqual(plain(evidence.checkpoints))
+  expect(plain(fetched.pageLeaves)).toEqual(plain(evidence.pageLeaves))
+  await expect(
+    fetchTrace(a.host, a.requests, b.host.peer, { job: randomId(), roots: evidenceRoots(evidence) }),
+  ).rejects.toMatchObject({ code: 'trace-unknown' })
+})
+
+it('refuses leaves that are not those of the result', async () => {
+  const [a, b] = await pair()
+  const job = randomId<JobId>()
+  const evidence: Evidence = { checkpoints: leaves(3, 41), pageLeaves: leaves(2, 32) }
+  const others: Evidence = { ...evidence, pageLeaves: leaves(2, 32) }
+  await serveTraces(b.host, b.requests, async () => others)
+  const wanted = { job, roots: evidenceRoots(evidence) }
+  await expect(fetchTrace(a.host, a.requests, b.host.peer, wanted)).rejects.toMatchObject({
+    code: 'trace-forged',
+  })
+})
