@@ -1,0 +1,141 @@
+import { ApusError, answerRoot, answerText, merkleRoot, toBase64Url } from '@apus/shared'
+import {
+  bundleLayout,
+  checkpointLeaf,
+  decodeManifest,
+  decodePieces,
+  jobNoise,
+  MACHINE_CLASS,
+  type MachineEngine,
+  type Manifest,
+  piecesInLeaf,
+} from '@apus/shared/machine'
+import { type BundleTokenizer, decodeTokenizerSection } from '../../models/bundle-tokenizer.ts'
+import { BundleFile } from '../../models/store/bundle-file.ts'
+import type { ChosenToken, Engine, Generation, GenerationRequest, LoadedModel } from '../engine.ts'
+
+/** A bundle's leaves in order from the manifest on, each already known to belong to its root. */
+export type CheckedLeaves = AsyncIterable<readonly [index: number, leaf: Uint8Array]>
+
+export interface MachineDevice {
+  /** A machine with the bundle in it. It may stop taking leaves once it has the weights and pieces. */
+  load(leaves: CheckedLeaves, signal?: AbortSignal): Promise<MachineEngine>
+  close(): Promise<void>
+}
+
+/** The verifiable engine: bundles run by any implementation of the integer machine, with the same bytes from all. */
+export const machineEngine = (device: MachineDevice): Engine => ({
+  class: MACHINE_CLASS,
+  verifiable: true,
+  async load(path, signal) {
+    const bundle = await BundleFile.open(path)
+    try {
+      const texts = new TextSections()
+      const machine = await device.load(texts.reading(bundle.checkedLeaves(signal)), signal)
+      try {
+        const { pieces, tokenizer } = await texts.finish()
+        return new MachineModel(bundle.root, machine, pieces, tokenizer)
+      } catch (error) {
+        await machine.close()
+        throw error
+      }
+    } finally {
+      await bundle.close()
+    }
+  },
+  close: () => device.close(),
+})
+
+/** Keeps what a bundle says about text while its leaves pass by. */
+class TextSections {
+  #manifest: Manifest | undefined
+  readonly #pieces: Uint8Array[] = []
+  readonly #tokenizer: Uint8Array[] = []
+  #next: (() => Promise<IteratorResult<readonly [number, Uint8Array]>>) | undefined
+
+  reading(leaves: CheckedLeaves): CheckedLeaves {
+    const source = leaves[Symbol.asyncIterator]()
+    const next = async () => {
+      const result = await source.next()
+      if (!result.done) this.#keep(...result.value)
+      return result
+    }
+    this.#next = next
+    // Without `return`, so that what the machine leaves can still be read.
+    return { [Symbol.asyncIterator]: () => ({ next }) }
+  }
+
+  /** Reads what is left. Errors: `bundle-invalid` and those of the tokenizer section. */
+  async finish(): Promise<{ pieces: readonly Uint8Array[]; tokenizer: BundleTokenizer }> {
+    while (!((await this.#next?.())?.done ?? true));
+    const tokenizer = decodeTokenizerSection(new Uint8Array(Buffer.concat(this.#tokenizer)))
+    if (tokenizer.size !== this.#pieces.length) {
+      throw new ApusError('bundle-invalid', 'The tokenizer of the bundle has another number of tokens.')
+    }
+    return { pieces: this.#pieces, tokenizer }
+  }
+
+  #keep(index: number, leaf: Uint8Array): void {
+    if (index === 0) this.#manifest = decodeManifest(leaf)
+    if (this.#manifest === undefined) return
+    const layout = bundleLayout(this.#manifest)
+    if (index >= layout.tokenizer) this.#tokenizer.push(Uint8Array.from(leaf))
+    else if (index >= layout.pieces) {
+      const count = piecesInLeaf(this.#manifest.vocab, index - layout.pieces)
+      this.#pieces.push(...decodePieces(Uint8Array.from(leaf), count))
+    }
+  }
+}
+
+class MachineModel implements LoadedModel {
+  readonly info: LoadedModel['info']
+  readonly tokenize: LoadedModel['tokenize']
+  readonly #machine: MachineEngine
+  readonly #pieces: readonly Uint8Array[]
+
+  constructor(id: string, machine: MachineEngine, pieces: readonly Uint8Array[], tokenizer: BundleTokenizer) {
+    const { name, context, vocab } = machine.manifest
+    this.info = { id, name, context, vocabulary: vocab }
+    this.tokenize = (prompt, format) => tokenizer.tokenize(prompt, format)
+    this.#machine = machine
+    this.#pieces = pieces
+  }
+
+  async generate(
+    { promptTokens, sampler, maxTokens, stop, jobKey }: GenerationRequest,
+    signal: AbortSignal,
+    onToken: (token: ChosenToken) => void = () => {},
+  ): Promise<Generation> {
+    const piece = (token: number): Uint8Array => this.#pieces[token] as Uint8Array
+    const {
+      tokens,
+      stop: ending,
+      checkpoints,
+      pageLeaves,
+    } = await this.#machine.run(
+      {
+        prompt: promptTokens,
+        sampler,
+        noise: jobNoise(jobKey, sampler.seed),
+        maxTokens,
+        stop: stop.map(text => new Uint8Array(Buffer.from(text, 'utf8'))),
+      },
+      signal,
+      (token, index) => onToken({ index, token, piece: piece(token) }),
+    )
+    const pieces = tokens.map(piece)
+    return {
+      tokens,
+      pieces,
+      text: answerText(pieces, stop),
+      finish: ending === 1 || ending === 2 ? 'stop' : 'length',
+      checkpointRoot: toBase64Url(merkleRoot(checkpoints.map(checkpointLeaf))),
+      kvRoot: toBase64Url(merkleRoot(pageLeaves)),
+      answerRoot: toBase64Url(answerRoot(pieces)),
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#machine.close()
+  }
+}
