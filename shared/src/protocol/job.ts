@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { digest, toBase64Url } from '../hashing/digest.ts'
 import { merkleLeaf, merkleRoot } from '../hashing/merkle.ts'
+import { statementView } from './dispute.ts'
 import { address, amount, digestText, jobId, modelId } from './identity.ts'
 import { samplerLine, samplerSettings } from './sampler.ts'
 
@@ -41,6 +42,8 @@ export const seatView = z.object({
   audit: z.boolean(),
   commitment: digestText.optional(),
   resultRoot: digestText.optional(),
+  /** What the seat revealed; in verifiable classes only. */
+  statement: statementView.optional(),
   paid: amount.optional(),
   /** The bond that the seat lost. */
   slashed: amount.optional(),
@@ -64,6 +67,8 @@ export const jobView = z.object({
   promptId: z.string().optional(),
   promptHash: digestText,
   promptTokens: digestText.optional(),
+  /** Prompt tokens, once a dispute has shown them. */
+  promptLength: z.int().optional(),
   submitted: z.int(),
   deadline: z.int(),
   escrow: amount,
