@@ -1,7 +1,7 @@
 import { ApusError } from '@apus/shared'
 import { type Manifest, Oracle, type RunRequest } from '@apus/shared/machine'
 import type { GpuDevice } from './gpu-device.ts'
-import { GpuEngine } from './gpu-engine.ts'
+import { GpuMachine } from './gpu-machine.ts'
 import { type PrimitiveCase, primitiveCases } from './primitive-cases.ts'
 import { noise, SeededBundle } from './seeded-bundle.ts'
 import { tableWords } from './table-words.ts'
@@ -63,17 +63,17 @@ export async function checkKnownAnswers(gpu: GpuDevice): Promise<void> {
 
   const bundle = new SeededBundle(MANIFEST, SEED)
   const oracle = new Oracle(bundle)
-  const engine = await GpuEngine.open(gpu, bundle)
+  const machine = await GpuMachine.load(gpu, bundle.leaves())
   const { signal } = new AbortController()
   try {
-    const given = await Promise.all(REQUESTS.map(request => engine.run(request, signal)))
+    const given = await Promise.all(REQUESTS.map(request => machine.run(request, signal)))
     for (const [i, request] of REQUESTS.entries()) {
       const expected = await oracle.run(request, signal)
       if (JSON.stringify(expected) !== JSON.stringify(given[i]))
         throw wrongAnswer(gpu, `run ${i} of the known model`)
     }
   } finally {
-    await engine.close()
+    await machine.close()
   }
 }
 

@@ -1,18 +1,19 @@
-import { ApusError } from '@apus/shared'
 import {
-  type BundleReader,
   bundleLayout,
+  decodePieces,
   decodeTile,
   GROUP,
   type Manifest,
+  piecesInLeaf,
   SEGMENT,
   type Tensor,
   type Tile,
   tileOf,
 } from '@apus/shared/machine'
 import type { GpuDevice } from './gpu-device.ts'
-import type { GpuTensor } from './gpu-tensor.ts'
+import type { GpuTensor, TensorRows } from './gpu-tensor.ts'
 import type { GpuWeights } from './gpu-weights.ts'
+import type { LeafStream } from './leaf-stream.ts'
 
 /** Rows are gathered into parts of about this many bytes before they are sent. */
 const PART_BYTES = 4 << 20
@@ -27,23 +28,21 @@ const MIN_EMBEDDING_SHIFT = -12
 const MAX_EMBEDDING_SHIFT = 30
 const MAX_FREQUENCY = 1n << 44n
 
-/** Sends a bundle's weights to the device. Errors: `bundle-invalid` for numbers outside the machine's bounds, `aborted`. */
+/** Sends a bundle's weights to the device: all leaves from the frequencies to the last tile. Errors: `bundle-invalid`. */
 export async function loadWeights(
   gpu: GpuDevice,
   weights: GpuWeights,
   manifest: Manifest,
-  bundle: BundleReader,
-  signal?: AbortSignal,
+  leaves: LeafStream,
 ): Promise<void> {
   const layout = bundleLayout(manifest)
   let pending = 0
-  const fill = async (target: GpuTensor, tensor: Tensor, embeds: boolean) => {
-    const shifts = shiftBounds(embeds ? manifest.formats.residual : undefined)
+  const fill = async (target: GpuTensor, tensor: Tensor, embeds = false) => {
+    const bounds = shiftBounds(embeds ? manifest.formats.residual : undefined)
     const perPart = Math.max(1, Math.floor(PART_BYTES / (target.padded * tensor.tileRows))) * tensor.tileRows
     for (let from = 0; from < tensor.rows; from += perPart) {
-      if (signal?.aborted) throw new ApusError('aborted', 'The model was not loaded.', { retry: true })
       const to = Math.min(tensor.rows, from + perPart)
-      target.fill(from, gather(bundle, tensor, target.padded, from, to, shifts, embeds))
+      target.fill(from, await gather(leaves, tensor, target.padded, from, to, bounds, embeds))
       pending += (to - from) * target.padded
       if (pending > FLUSH_BYTES) {
         await gpu.finish()
@@ -51,29 +50,43 @@ export async function loadWeights(
       }
     }
   }
-  const gains = (buffer: GPUBuffer, norm: number) => {
-    const first = layout.gains(norm)
-    const leaves = Array.from({ length: layout.gainLeaves }, (_, i) => bundle.leaf(first + i))
-    const values = new Int32Array(Uint8Array.from(Buffer.concat(leaves)).buffer)
-    if (values.length !== manifest.width || values.some(v => Math.abs(v) > MAX_VALUE)) throw refused(first)
+  const gains = async (buffer: GPUBuffer) => {
+    const parts: Uint8Array[] = []
+    while (parts.length < layout.gainLeaves) parts.push(await leaves.take())
+    const values = new Int32Array(Uint8Array.from(Buffer.concat(parts)).buffer)
+    if (values.length !== manifest.width || values.some(v => Math.abs(v) > MAX_VALUE)) throw leaves.refuse()
     gpu.write(buffer, 0, values)
   }
-  const frequencies = new BigUint64Array(Uint8Array.from(bundle.leaf(layout.frequencies)).buffer)
-  if (frequencies.length !== manifest.headSize / 2 || frequencies.some(f => f >= MAX_FREQUENCY)) {
-    throw refused(layout.frequencies)
+  const frequencies = await leaves.take()
+  if (frequencies.length !== manifest.headSize * 4) throw leaves.refuse()
+  const turns = new BigUint64Array(Uint8Array.from(frequencies).buffer)
+  if (turns.some(f => f >= MAX_FREQUENCY)) throw leaves.refuse()
+  gpu.write(weights.frequencies, 0, turns)
+  for (const { firstGains, secondGains } of weights.layers) {
+    await gains(firstGains)
+    await gains(secondGains)
   }
-  gpu.write(weights.frequencies, 0, frequencies)
+  await gains(weights.finalGains)
   if (!manifest.tied) await fill(weights.embedding, layout.embedding, true)
   await fill(weights.output, layout.output, manifest.tied)
-  for (const [i, layer] of weights.layers.entries()) {
-    const tensors = layout.layers[i]
-    if (tensors === undefined) throw refused(0)
-    gains(layer.firstGains, 2 * i)
-    gains(layer.secondGains, 2 * i + 1)
-    for (const kind of ['qkv', 'o', 'gateUp', 'down'] as const) await fill(layer[kind], tensors[kind], false)
+  for (const [i, tensors] of layout.layers.entries()) {
+    for (const kind of ['qkv', 'o', 'gateUp', 'down'] as const) {
+      const target = weights.layers[i]?.[kind]
+      if (target !== undefined) await fill(target, tensors[kind])
+    }
   }
-  gains(weights.finalGains, 2 * manifest.layers)
   await gpu.finish()
+}
+
+/** The pieces of all tokens, which follow the weights. Errors: `bundle-invalid`. */
+export async function loadPieces(manifest: Manifest, leaves: LeafStream): Promise<Uint8Array[]> {
+  const { pieces, tokenizer } = bundleLayout(manifest)
+  const found: Uint8Array[] = []
+  for (let i = 0; i < tokenizer - pieces; i++) {
+    const leaf = Uint8Array.from(await leaves.take())
+    found.push(...decodePieces(leaf, piecesInLeaf(manifest.vocab, i)))
+  }
+  return found
 }
 
 type Bounds = readonly [least: number, most: number]
@@ -87,15 +100,15 @@ const shiftBounds = (residual: number | undefined): Bounds =>
       ]
 
 /** Rows `from`..`to`-1 (whole tiles) with their segments side by side. */
-function gather(
-  bundle: BundleReader,
+async function gather(
+  leaves: LeafStream,
   tensor: Tensor,
   padded: number,
   from: number,
   to: number,
-  shiftRange: Bounds,
+  bounds: Bounds,
   embeds: boolean,
-) {
+): Promise<TensorRows> {
   const rows = to - from
   const weights = new Int8Array(rows * padded)
   const multipliers = new Uint16Array((rows * padded) / GROUP)
@@ -104,15 +117,14 @@ function gather(
   for (let row = from; row < to; row += tensor.tileRows) {
     for (let segment = 0; segment < tensor.segments; segment++) {
       const address = tileOf(tensor, row, segment)
-      const tile = readTile(bundle, address.leaf, address.rows, address.columns)
+      const tile = await takeTile(leaves, address.rows, address.columns)
       const used = Math.min(address.columns, tensor.columns - segment * SEGMENT)
-      const biased = segment === 0 && !embeds
-      if (!inDomain(tile, used, shiftRange, biased)) throw refused(address.leaf)
+      if (!inDomain(tile, used, bounds, segment === 0 && !embeds)) throw leaves.refuse()
       const first = row - from
       if (segment === 0) {
         shifts.set(tile.shifts, first)
         biases.set(tile.biases, first)
-      } else if (tile.shifts.some((s, r) => s !== shifts[first + r])) throw refused(address.leaf)
+      } else if (tile.shifts.some((s, r) => s !== shifts[first + r])) throw leaves.refuse()
       for (let r = 0; r < tile.rows; r++) {
         const at = (first + r) * padded + segment * SEGMENT
         weights.set(tile.weights.subarray(r * tile.columns, (r + 1) * tile.columns), at)
@@ -124,11 +136,13 @@ function gather(
   return { weights, multipliers, shifts, biases }
 }
 
-function readTile(bundle: BundleReader, leaf: number, rows: number, columns: number): Tile {
+async function takeTile(leaves: LeafStream, rows: number, columns: number): Promise<Tile> {
+  const leaf = await leaves.take()
   try {
-    return decodeTile(bundle.leaf(leaf), rows, columns)
+    // A copy of plain bytes: a view of a pooled Node buffer may begin at an odd address.
+    return decodeTile(Uint8Array.from(leaf), rows, columns)
   } catch (cause) {
-    throw refused(leaf, cause)
+    throw leaves.refuse(cause)
   }
 }
 
@@ -144,6 +158,3 @@ function inDomain(tile: Tile, used: number, [least, most]: Bounds, biased: boole
   }
   return true
 }
-
-const refused = (leaf: number, cause?: unknown): ApusError =>
-  new ApusError('bundle-invalid', `The leaf ${leaf} of the bundle is not what the machine allows.`, { cause })

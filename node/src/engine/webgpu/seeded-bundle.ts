@@ -50,6 +50,10 @@ export class SeededBundle implements BundleReader {
     ]
   }
 
+  *leaves(): Generator<readonly [index: number, leaf: Uint8Array]> {
+    for (let i = 0; i < this.leafCount; i++) yield [i, this.leaf(i)]
+  }
+
   leaf(index: number): Uint8Array {
     const { frequencies, pieces } = this.#layout
     if (index === 0) return encodeCanonical(this.manifest)

@@ -1,14 +1,14 @@
 import { ApusError } from '@apus/shared'
 import {
-  type BundleReader,
   checkRequest,
+  decodeManifest,
   encodeCheckpoint,
   type MachineEngine,
   type Manifest,
-  Model,
   type RunRequest,
   type RunResult,
   residualDigest,
+  STOP_LOOKBACK,
   type StopFlag,
   stopFlag,
 } from '@apus/shared/machine'
@@ -17,14 +17,14 @@ import type { GpuDevice } from './gpu-device.ts'
 import { GpuModel } from './gpu-model.ts'
 import { allocateState, destroyState, type StateSizes } from './gpu-state.ts'
 import { allocateWeights, destroyWeights } from './gpu-weights.ts'
-import { loadWeights } from './load-weights.ts'
+import { LeafStream, type Leaves } from './leaf-stream.ts'
+import { loadPieces, loadWeights } from './load-weights.ts'
 import { StepQueue } from './step-queue.ts'
 import { tableWords } from './table-words.ts'
 import { type LinearTuning, tuningFor } from './tuning.ts'
 
-export interface GpuEngineOptions extends Partial<StateSizes> {
+export interface GpuMachineOptions extends Partial<StateSizes> {
   readonly tuning?: LinearTuning
-  readonly signal?: AbortSignal
 }
 
 /** Sequences computed together at most. */
@@ -33,11 +33,9 @@ const SEQUENCES = 8
 const COLUMNS = 64
 /** Positions for which keys and values have room unless told otherwise. */
 const POSITIONS = 8192
-/** Chosen tokens' pieces that a stop string may span. */
-const LOOKBACK = 64
 
 /** The machine on a graphics device. Runs asked for together are computed together. */
-export class GpuEngine implements MachineEngine {
+export class GpuMachine implements MachineEngine {
   readonly manifest: Manifest
   readonly #pieces: readonly Uint8Array[]
   readonly #model: GpuModel
@@ -58,36 +56,36 @@ export class GpuEngine implements MachineEngine {
   }
 
   /**
-   * Loads a bundle onto the device; the device outlives the engine. Errors: `bundle-invalid`, `gpu-error`,
-   * `gpu-out-of-memory`, `device-lost`.
+   * Loads a bundle onto the device, which outlives this machine. Errors: `bundle-invalid`, `gpu-error`, `device-lost`,
+   * `gpu-out-of-memory`, those of the leaves.
    */
-  static async open(
-    gpu: GpuDevice,
-    bundle: BundleReader,
-    options: GpuEngineOptions = {},
-  ): Promise<GpuEngine> {
-    const { manifest, pieces } = new Model(bundle)
-    const sizes = {
-      sequences: options.sequences ?? SEQUENCES,
-      columns: options.columns ?? COLUMNS,
-      positions: options.positions ?? Math.min(POSITIONS, manifest.context * SEQUENCES),
-    }
+  static async load(gpu: GpuDevice, bundle: Leaves, options: GpuMachineOptions = {}): Promise<GpuMachine> {
+    const leaves = new LeafStream(bundle)
     const releases: (() => void)[] = []
     const release = () => {
       for (const free of releases) free()
     }
     try {
+      const manifest = decodeManifest(await leaves.take())
+      const sizes = {
+        sequences: options.sequences ?? SEQUENCES,
+        columns: options.columns ?? COLUMNS,
+        positions: options.positions ?? Math.min(POSITIONS, manifest.context * SEQUENCES),
+      }
       const weights = await allocateWeights(gpu, manifest)
       releases.push(() => destroyWeights(weights))
       const state = await allocateState(gpu, manifest, sizes, tableWords())
       releases.push(() => destroyState(state))
-      await loadWeights(gpu, weights, manifest, bundle, options.signal)
+      await loadWeights(gpu, weights, manifest, leaves)
+      const pieces = await loadPieces(manifest, leaves)
       const tuning = options.tuning ?? tuningFor(gpu.info.software)
       const pass = await compileForwardPass(gpu, manifest, weights, state, tuning)
-      return new GpuEngine(manifest, pieces, new GpuModel(gpu, manifest, state, pass), release)
+      return new GpuMachine(manifest, pieces, new GpuModel(gpu, manifest, state, pass), release)
     } catch (error) {
       release()
       throw error
+    } finally {
+      await leaves.close()
     }
   }
 
@@ -123,7 +121,7 @@ export class GpuEngine implements MachineEngine {
     try {
       await sequence.decode(most, ({ token, xFinal }) => {
         const n = tokens.push(token) - 1
-        const pieces = tokens.slice(-LOOKBACK).map(t => this.#pieces[t] ?? new Uint8Array())
+        const pieces = tokens.slice(-STOP_LOOKBACK).map(t => this.#pieces[t] ?? new Uint8Array())
         stop = stopFlag(rules, token, n, prompt.length, pieces)
         checkpoints.push(encodeCheckpoint(n, token, stop, residualDigest(xFinal)))
         onToken?.(token, n)

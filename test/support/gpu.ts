@@ -1,0 +1,92 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { ensureSoftwareGpus } from '../../deploy/setup/software-gpu.mjs'
+import type { GpuInfo } from '../../node/src/engine/webgpu/gpu-device.ts'
+import type { GpuMachineOptions } from '../../node/src/engine/webgpu/gpu-machine.ts'
+import type { PrimitiveCase } from '../../node/src/engine/webgpu/primitive-cases.ts'
+import type { RunRequest, RunResult } from '../../shared/src/machine/index.ts'
+
+export type GpuJob =
+  | { readonly kind: 'info' | 'known-answers' | 'bad-kernel' | 'close' }
+  | { readonly kind: 'primitives'; readonly cases: readonly PrimitiveCase[] }
+  | {
+      readonly kind: 'runs'
+      readonly leaves: readonly Uint8Array[]
+      readonly requests: readonly RunRequest[]
+      readonly options: GpuMachineOptions
+    }
+
+export type GpuReply =
+  | { readonly value: unknown }
+  | { readonly failure: string; readonly code?: string | undefined }
+
+const CACHE = join(import.meta.dirname, '..', '..', '.cache', 'gpu')
+const DRIVERS = ['lavapipe', 'swiftshader'] as const
+
+export interface Driver {
+  readonly name: (typeof DRIVERS)[number]
+  /** Why it is not here, or undefined when it is. */
+  readonly missing: string | undefined
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** Both software GPUs, fetched when this machine allows it; one that cannot be had says why. */
+export async function softwareGpus(): Promise<readonly Driver[]> {
+  const said: string[] = []
+  const found = await ensureSoftwareGpus(CACHE, sentence => said.push(sentence))
+  return DRIVERS.map(name => {
+    const gpu = found.find(candidate => candidate.name === name)
+    const here = gpu !== undefined && existsSync(gpu.icd)
+    return { name, missing: here ? undefined : (said.at(-1) ?? 'not found'), env: gpu?.env ?? {} }
+  })
+}
+
+/** A software GPU at work in a child process. */
+export class GpuProcess {
+  readonly #child: ChildProcess
+  #log = ''
+
+  constructor(driver: Driver) {
+    this.#child = fork(join(import.meta.dirname, 'gpu-worker.ts'), {
+      env: { ...process.env, ...driver.env },
+      serialization: 'advanced',
+      silent: true,
+      execArgv: [],
+    })
+    this.#child.stderr?.on('data', chunk => {
+      this.#log = (this.#log + chunk).slice(-2000)
+    })
+  }
+
+  info = (): Promise<GpuInfo> => this.#ask({ kind: 'info' }) as Promise<GpuInfo>
+  knownAnswers = (): Promise<unknown> => this.#ask({ kind: 'known-answers' })
+  badKernel = (): Promise<unknown> => this.#ask({ kind: 'bad-kernel' })
+  primitives = (cases: readonly PrimitiveCase[]): Promise<Uint32Array> =>
+    this.#ask({ kind: 'primitives', cases }) as Promise<Uint32Array>
+  runs = (
+    leaves: readonly Uint8Array[],
+    requests: readonly RunRequest[],
+    options: GpuMachineOptions = {},
+  ): Promise<RunResult[]> => this.#ask({ kind: 'runs', leaves, requests, options }) as Promise<RunResult[]>
+
+  async close(): Promise<void> {
+    if (this.#child.exitCode !== null) return
+    const exit = new Promise(resolve => this.#child.once('exit', resolve))
+    this.#child.send({ kind: 'close' } satisfies GpuJob)
+    await exit
+  }
+
+  #ask(job: GpuJob): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const gone = () => reject(new Error(`The GPU process ended: ${this.#log}`))
+      this.#child.once('exit', gone)
+      this.#child.once('message', (reply: GpuReply) => {
+        this.#child.off('exit', gone)
+        if ('value' in reply) resolve(reply.value)
+        else reject(Object.assign(new Error(reply.failure), { code: reply.code }))
+      })
+      this.#child.send(job)
+    })
+  }
+}
