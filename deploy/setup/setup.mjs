@@ -9,6 +9,8 @@ const ROOT = join(import.meta.dirname, '..', '..')
 const CACHE = join(ROOT, '.cache')
 const STAMP = join(ROOT, 'node_modules', '.apus-install')
 const MINIMUM_NODE = 20
+/** The beginning of npm's complaint says what is wrong; its end is advice. */
+const ERROR_CHARACTERS = 1500
 
 const purpose = process.argv[process.argv.indexOf('--for') + 1] ?? 'start'
 const progress = new Progress(process.stderr)
@@ -71,7 +73,7 @@ function npmCi(report) {
     child.on('close', code => {
       clearInterval(timer)
       if (code === 0) resolve()
-      else reject(new Error(`npm ci failed with code ${code}:\n${output.trim().slice(-2000)}`))
+      else reject(new Error(`npm ci failed with code ${code}:\n${output.trim().slice(0, ERROR_CHARACTERS)}`))
     })
   })
 }
