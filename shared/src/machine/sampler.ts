@@ -3,6 +3,7 @@ import type { SamplerSettings } from '../protocol/sampler.ts'
 import { mulrs, rs, sat } from './numbers.ts'
 import { exp2n, log2q, philox } from './scalars.ts'
 
+/** Tokens of a tile: one leaf of scores. */
 export const TILE_TOKENS = 1024
 /** 2^32 · log2(e): the reciprocal of a temperature of one in Q16, in log2 units. */
 const INVERSE_TEMPERATURE = 6_196_328_019
@@ -58,31 +59,37 @@ function scoreOf(logit: number, count: number, s: SamplerSettings, inverse: numb
 export const before = (a: Ranked, b: Ranked): boolean =>
   a.value > b.value || (a.value === b.value && a.index < b.index)
 
-/** The best of a tile of 1024 tokens that `keep` admits. */
-export function bestOfTile(
-  z: ArrayLike<number>,
-  tile: number,
-  keep: (token: Ranked) => boolean = () => true,
-): Ranked {
+/** `i32 value ‖ u32 index`. */
+export function encodeRanked({ value, index }: Ranked): Uint8Array {
+  const bytes = Buffer.alloc(8)
+  bytes.writeInt32LE(value)
+  bytes.writeUInt32LE(index, 4)
+  return new Uint8Array(bytes)
+}
+
+export function decodeRanked(bytes: Uint8Array, at = 0): Ranked {
+  const buffer = Buffer.from(bytes)
+  return { value: buffer.readInt32LE(at), index: buffer.readUInt32LE(at + 4) }
+}
+
+export const bestOf = (candidates: Iterable<Ranked>): Ranked => {
   let best = NOBODY
-  const end = Math.min(z.length, (tile + 1) * TILE_TOKENS)
-  for (let index = tile * TILE_TOKENS; index < end; index++) {
-    const token = { value: z[index] as number, index }
-    if (keep(token) && before(token, best)) best = token
-  }
+  for (const token of candidates) if (before(token, best)) best = token
   return best
 }
 
-export const bestOf = (candidates: readonly Ranked[]): Ranked =>
-  candidates.reduce((best, token) => (before(token, best) ? token : best), NOBODY)
+/** Tokens with their scores; the first score is that of token `first`. */
+export const ranked = (z: Int32Array, first = 0): Ranked[] =>
+  Array.from(z, (value, i) => ({ value, index: first + i }))
 
 export const tilesOf = (vocab: number): number => Math.ceil(vocab / TILE_TOKENS)
 
-export const bestTiles = (z: ArrayLike<number>, keep?: (token: Ranked) => boolean): Ranked[] =>
-  Array.from({ length: tilesOf(z.length) }, (_, tile) => bestOfTile(z, tile, keep))
-
 /** Mass of a token relative to the greatest score, Q24. */
 export const mass = (max: number, z: number): number => exp2n(max - z) >>> 6
+
+/** Mass of all these tokens, exact: below 2^42. */
+export const totalMass = (max: number, tokens: readonly Ranked[]): number =>
+  tokens.reduce((sum, token) => sum + mass(max, token.value), 0)
 
 /** The mass of kept tokens up to which top-p keeps. */
 export const topPTarget = (topP: number, total: number): number =>
@@ -99,19 +106,23 @@ export function gumbel(key: NoiseKey, token: number, position: number): number {
   return 2 ** 20 + 2 ** 19 - rs(log2q(2 ** 29 - log2q(2 ** 32 - a)), 8)
 }
 
-/** Everything that choosing a token decides, in the order of the plan. */
+/** A token with its noise added. */
+export const noisy = ({ value, index }: Ranked, key: NoiseKey, position: number): Ranked => ({
+  value: value + gumbel(key, index, position),
+  index,
+})
+
+/** What choosing a token decides. */
 export interface Choice {
   readonly z: Int32Array
   readonly max: Ranked
   /** Last token that top-k keeps, last that top-p keeps. */
   readonly topK: Ranked | undefined
   readonly topP: Ranked | undefined
-  /** z plus noise, when the token is drawn. */
-  readonly noisy: Float64Array | undefined
   readonly token: number
 }
 
-/** Chooses the token that follows `position − 1`. */
+/** Chooses the token that follows `position − 1`; `recent` are the last tokens, as many as the penalties look at. */
 export function choose(
   logits: Int32Array,
   s: SamplerSettings,
@@ -120,40 +131,26 @@ export function choose(
   position: number,
 ): Choice {
   const z = scores(logits, s, recent)
-  const max = bestOf(bestTiles(z))
-  if (isGreedy(s)) {
-    return { z, max, topK: undefined, topP: undefined, noisy: undefined, token: max.index }
-  }
-  const order = ranking(z, s)
-  const topK = usesTopK(s, z.length) ? order[s.topK - 1] : undefined
-  const kept = topK ? order.slice(0, s.topK) : order
+  const tokens = ranked(z)
+  const max = bestOf(tokens)
+  if (isGreedy(s)) return { z, max, topK: undefined, topP: undefined, token: max.index }
+  let kept = tokens
+  if (usesTopK(s, z.length) || usesTopP(s)) kept.sort((a, b) => b.value - a.value || a.index - b.index)
+  if (usesTopK(s, z.length)) kept = kept.slice(0, s.topK)
+  const topK = usesTopK(s, z.length) ? kept.at(-1) : undefined
   const topP = usesTopP(s) ? lastOfMass(kept, max.value, s.topP) : undefined
-  const keep = keeping(topK, topP)
-  const noisy = Float64Array.from(z, (value, v) => value + gumbel(key, v, position))
-  const pick = bestOf(
-    Array.from({ length: tilesOf(z.length) }, (_, tile) =>
-      bestOfTile(noisy, tile, token => keep({ value: z[token.index] as number, index: token.index })),
-    ),
-  )
-  return { z, max, topK, topP, noisy, token: pick.index }
+  const drawn = bestOf(kept.filter(keeping(topP)).map(token => noisy(token, key, position)))
+  return { z, max, topK, topP, token: drawn.index }
 }
 
-/** Admits the tokens up to both thresholds. */
+/** Admits the tokens up to every threshold that there is. */
 export const keeping =
-  (topK: Ranked | undefined, topP: Ranked | undefined) =>
+  (...thresholds: readonly (Ranked | undefined)[]) =>
   (token: Ranked): boolean =>
-    !(topK && before(topK, token)) && !(topP && before(topP, token))
-
-function ranking(z: Int32Array, s: SamplerSettings): Ranked[] {
-  if (!usesTopK(s, z.length) && !usesTopP(s)) return []
-  return Array.from(z, (value, index) => ({ value, index })).sort(
-    (a, b) => b.value - a.value || a.index - b.index,
-  )
-}
+    thresholds.every(last => last === undefined || !before(last, token))
 
 function lastOfMass(kept: readonly Ranked[], max: number, topP: number): Ranked {
-  const total = kept.reduce((sum, token) => sum + mass(max, token.value), 0)
-  const target = topPTarget(topP, total)
+  const target = topPTarget(topP, totalMass(max, kept))
   let sum = 0
   for (const token of kept) {
     sum += mass(max, token.value)

@@ -28,6 +28,14 @@ export function stopFlag(
   return promptLength + n >= rules.context ? 4 : 0
 }
 
+/** `u32 token ‖ u8 stop`. */
+export function encodeStop(token: number, flag: StopFlag): Uint8Array {
+  const leaf = Buffer.alloc(5)
+  leaf.writeUInt32LE(token)
+  leaf.writeUInt8(flag, 4)
+  return new Uint8Array(leaf)
+}
+
 /** Whether a string occurs that ends inside the newest piece. */
 function endsWithString(pieces: readonly Uint8Array[], strings: readonly Uint8Array[]): boolean {
   if (strings.length === 0) return false

@@ -4,7 +4,6 @@ import { SAT } from '../../../shared/src/machine/numbers.ts'
 import {
   before,
   bestOf,
-  bestTiles,
   choose,
   gumbel,
   keeping,
@@ -12,6 +11,7 @@ import {
   NOBODY,
   noiseKey,
   type Ranked,
+  ranked,
   scores,
   topPTarget,
 } from '../../../shared/src/machine/sampler.ts'
@@ -161,15 +161,15 @@ describe('choosing', () => {
     expect(kept).toEqual([1, 2])
     expect(choose(logits, { ...s, topP: 1 }, [], KEY, 1).topP?.index).toBe(1)
     expect(choose(logits, { ...s, topK: 6 }, [], KEY, 1).topK).toBeUndefined()
-    expect(choose(logits, { ...s, temperature: 0 }, [], KEY, 1)).toMatchObject({ token: 1, noisy: undefined })
+    expect(choose(logits, { ...s, temperature: 0 }, [], KEY, 1)).toMatchObject({ token: 1, topK: undefined })
   })
 
-  it('takes the lower index of equals, across tiles', () => {
+  it('takes the lower index of equals', () => {
     const z = new Int32Array(3000).fill(7)
-    expect(bestOf(bestTiles(z))).toEqual({ value: 7, index: 0 })
-    expect(bestTiles(z, () => false)).toEqual([NOBODY, NOBODY, NOBODY])
+    expect(bestOf(ranked(z, 5))).toEqual({ value: 7, index: 5 })
+    expect(bestOf([])).toEqual(NOBODY)
     z[2999] = 8
-    expect(bestOf(bestTiles(z)).index).toBe(2999)
+    expect(bestOf(ranked(z)).index).toBe(2999)
     expect(before({ value: 1, index: 5 }, { value: 1, index: 6 })).toBe(true)
   })
 
