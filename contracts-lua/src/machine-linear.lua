@@ -7,6 +7,15 @@ local linear = {}
 
 local GROUP = 32
 local BLOCK = 256
+local MAX_MULTIPLIER, MAX_SHIFT = 2047, 56
+local MIN_EMBED_SHIFT, MAX_EMBED_SHIFT = -12, 30
+
+--- Bytes of a tile.
+--- @param columns integer padded to 32
+--- @return integer
+function linear.bytes(rows, columns)
+  return rows * columns + rows * (columns // GROUP) * 2 + rows * 5
+end
 
 --- Where the parts of a tile's bytes stand.
 --- @param tile string i8 w[rows][c] ‖ u16 m[rows][c/32] ‖ u8 shift[rows] ‖ i32 bias[rows]
@@ -14,8 +23,40 @@ local function layout(tile, rows, columns)
   local groups = columns // GROUP
   local multipliers = rows * columns
   local shifts = multipliers + rows * groups * 2
-  assert(#tile == shifts + rows * 5, 'a tile has another length')
+  assert(#tile == linear.bytes(rows, columns), 'a tile has another length')
   return groups, multipliers, shifts
+end
+
+--- Whether a tile is in the machine's domain; sums stay below 2^63 only then.
+--- @param tile string of the right length
+--- @param used integer columns before padding
+--- @param segment integer 0-based
+--- @return boolean
+function linear.isLegal(tile, rows, columns, used, segment)
+  local groups, multipliers, shifts = layout(tile, rows, columns)
+  if tile:sub(1, multipliers):find('\128', 1, true) then return false end
+  for row = 0, used < columns and rows - 1 or -1 do
+    if tile:sub(row * columns + used + 1, (row + 1) * columns):find('[^\0]') then return false end
+  end
+  for at = multipliers + 2, multipliers + rows * groups * 2, 2 do
+    if tile:byte(at) > MAX_MULTIPLIER >> 8 then return false end
+  end
+  for row = 0, rows - 1 do
+    local shift, bias = tile:byte(shifts + row + 1), string.unpack('<i4', tile, shifts + rows + row * 4 + 1)
+    if shift < 1 or shift > MAX_SHIFT or math.abs(bias) > numbers.SAT or segment > 0 and bias ~= 0 then return false end
+  end
+  return true
+end
+
+--- Whether rows of a legal tile can be embedded.
+--- @return boolean
+function linear.isEmbedding(tile, rows, columns, residual)
+  local _, _, shifts = layout(tile, rows, columns)
+  for row = 0, rows - 1 do
+    local es = tile:byte(shifts + row + 1) - 2 - residual
+    if es < MIN_EMBED_SHIFT or es > MAX_EMBED_SHIFT then return false end
+  end
+  return not tile:sub(shifts + rows + 1):find('[^\0]')
 end
 
 --- Sum over groups of 32 columns of one plane, exact.
@@ -61,6 +102,23 @@ function linear.rows(tile, rows, columns, input, planes)
     if planes == 2 then s = s + dot(tile, row, columns, groups, multipliers, input.q2, input.d2) end
     local bias = string.unpack('<i4', tile, shifts + rows + row * 4 + 1)
     out[row + 1] = sat(rs(s, tile:byte(shifts + row + 1)) + bias)
+  end
+  return out
+end
+
+--- Values added to the residual.
+--- @param x integer[] residual
+--- @param parts integer[][] the linear's parts, one a segment
+--- @param from integer values of x before the first of the parts
+--- @return integer[]
+function linear.residual(x, parts, from)
+  local out = {}
+  for i = 1, #parts[1] do
+    local sum = 0
+    for s = 1, #parts do
+      sum = sum + parts[s][i]
+    end
+    out[i] = sat(x[from + i] + sat(sum))
   end
   return out
 end
