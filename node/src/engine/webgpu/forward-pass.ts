@@ -1,9 +1,9 @@
 import type { GpuDevice } from './gpu-device.ts'
-import { type GpuState, tablePages } from './gpu-state.ts'
+import type { GpuState } from './gpu-state.ts'
 import type { GpuTensor } from './gpu-tensor.ts'
 import type { GpuWeights, LayerWeights } from './gpu-weights.ts'
 import type { KernelConstants, KernelName } from './kernels.ts'
-import { blocksOf, type ModelShape, pageWords, residualStride, tilesOf } from './model-shape.ts'
+import { blocksOf, type ModelShape, tilesOf } from './model-shape.ts'
 import type { LinearTuning } from './tuning.ts'
 
 /** What changes from batch to batch: columns, and pages of the longest one. */
@@ -42,9 +42,7 @@ export async function compileForwardPass(
   state: GpuState,
   tuning: LinearTuning,
 ): Promise<ForwardPass> {
-  const compile = (name: KernelName, constants: KernelConstants) => gpu.compile(name, constants)
-  const { width, heads, kvHeads, headSize, hidden, planes, formats } = shape
-  const words = pageWords(headSize)
+  const { width, heads, kvHeads, headSize, hidden, planes } = shape
   const units = heads + 2 * kvHeads
   const { columns, x, quants, scales, y, tables, pageTable, samplers, history, chosen, logits, tiles } = state
 
@@ -54,13 +52,13 @@ export async function compileForwardPass(
     buffers: readonly GPUBuffer[],
     size: Dispatch['size'],
   ): Promise<Dispatch> => {
-    const pipeline = await compile(name, constants)
-    return { pipeline: () => pipeline, group: gpu.bind(name, buffers), size }
+    const pipeline = await gpu.compile(name, constants)
+    return { pipeline: () => pipeline, group: gpu.bind(name, [...buffers, state.shape]), size }
   }
 
   const linear = async (tensor: GpuTensor, planesOfInput: number, output: GPUBuffer): Promise<Dispatch[]> => {
     const variant = (batch: number) =>
-      compile('linear', {
+      gpu.compile('linear', {
         PLANES: planesOfInput,
         BATCH: batch,
         TEAM_ROWS: tuning.rows,
@@ -89,37 +87,22 @@ export async function compileForwardPass(
   }
 
   const norm = (gains: GPUBuffer, planesOfOutput: number) =>
-    simple(
-      'norm',
-      {
-        WIDTH: width,
-        X_STRIDE: residualStride(width),
-        A8_PLANES: planesOfOutput,
-        A8_BLOCKS: blocksOf(width),
-        EPSILON_LOW: shape.epsilon % 2 ** 32,
-        EPSILON_HIGH: Math.floor(shape.epsilon / 2 ** 32),
-      },
-      [x, gains, quants, scales],
-      ({ columns: count }) => [blocksOf(width), count, 1],
-    )
+    simple('norm', { A8_PLANES: planesOfOutput }, [x, gains, quants, scales], ({ columns: count }) => [
+      blocksOf(width),
+      count,
+      1,
+    ])
 
   const attention = async (pages: GPUBuffer): Promise<Dispatch[]> => [
     await simple(
       'page',
-      {
-        HEADS: heads,
-        KV_HEADS: kvHeads,
-        HEAD_SIZE: headSize,
-        TABLE_PAGES: tablePages(shape),
-        PAGE_WORDS: words,
-        QK: BigInt(formats.qk),
-      },
+      { HEAD_SIZE: headSize },
       [columns, state.queries, pages, pageTable, tables, state.partials],
       extent => [extent.pages, heads, extent.columns],
     ),
     await simple(
       'out',
-      { HEADS: heads, HEAD_SIZE: headSize, A8_PLANES: planes.o, A8_BLOCKS: blocksOf(heads * headSize) },
+      { HEAD_SIZE: headSize, A8_PLANES: planes.o },
       [columns, state.partials, tables, quants, scales],
       ({ columns: count }) => [blocksOf(heads * headSize), count, 1],
     ),
@@ -131,13 +114,7 @@ export async function compileForwardPass(
       ...(await linear(layer.qkv, planes.qkv, y)),
       await simple(
         'rows',
-        {
-          HEADS: heads,
-          KV_HEADS: kvHeads,
-          HEAD_SIZE: headSize,
-          TABLE_PAGES: tablePages(shape),
-          PAGE_WORDS: words,
-        },
+        {},
         [columns, y, weights.frequencies, tables, pageTable, state.queries, pages],
         ({ columns: count }) => [units, count, 1],
       ),
@@ -147,30 +124,18 @@ export async function compileForwardPass(
       ...(await linear(layer.o, planes.o, x)),
       await norm(layer.secondGains, planes.gateUp),
       ...(await linear(layer.gateUp, planes.gateUp, y)),
-      await simple(
-        'act',
-        {
-          HIDDEN: hidden,
-          GATE: formats.gate,
-          ACT_SHIFT: 2 * formats.gate - formats.hidden,
-          A8_PLANES: planes.down,
-          A8_BLOCKS: blocksOf(hidden),
-        },
-        [y, tables, quants, scales],
-        ({ columns: count }) => [blocksOf(hidden), count, 1],
-      ),
+      await simple('act', { A8_PLANES: planes.down }, [y, tables, quants, scales], ({ columns: count }) => [
+        blocksOf(hidden),
+        count,
+        1,
+      ]),
       ...(await linear(layer.down, planes.down, x)),
     ],
   })
 
   const embed = async (): Promise<Dispatch[]> => {
     const tensor = weights.embedding
-    const pipeline = await compile('embed', {
-      WIDTH: width,
-      X_STRIDE: residualStride(width),
-      RESIDUAL: BigInt(formats.residual),
-      TOKEN_CHOSEN,
-    })
+    const pipeline = await gpu.compile('embed', {})
     return tensor.shards.map(shard => ({
       pipeline: () => pipeline,
       group: gpu.bind('embed', [
@@ -181,18 +146,18 @@ export async function compileForwardPass(
         shard.rowData,
         shard.place,
         x,
+        state.shape,
       ]),
       size: ({ columns: count }) => [Math.ceil(width / 64), count, 1],
     }))
   }
 
-  const vocabulary = { VOCAB: shape.vocab, LOGIT_STRIDE: shape.vocab }
   const perTile: Dispatch['size'] = ({ columns: count }) => [tilesOf(shape), count, 1]
   const perColumn: Dispatch['size'] = ({ columns: count }) => [count, 1, 1]
   const choose = (pick: boolean) =>
     simple(
       'choose',
-      { VOCAB_TILES: tilesOf(shape), PICK: pick },
+      { PICK: pick },
       [columns, samplers, tiles, state.peaks, history, chosen, state.results],
       perColumn,
     )
@@ -208,30 +173,24 @@ export async function compileForwardPass(
     head: [
       await norm(weights.finalGains, planes.output),
       ...(await linear(weights.output, planes.output, logits)),
-      await simple('scores', vocabulary, [columns, samplers, history, logits, tiles], perTile),
+      await simple('scores', {}, [columns, samplers, history, logits, tiles], perTile),
       await choose(false),
     ],
     sample: [
       await simple(
         'select',
-        vocabulary,
+        {},
         [columns, samplers, logits, state.peaks, tables, state.keptLimits],
         perColumn,
       ),
-      await simple('pick', vocabulary, [columns, samplers, logits, state.keptLimits, tables, tiles], perTile),
+      await simple('pick', {}, [columns, samplers, logits, state.keptLimits, tables, tiles], perTile),
       await choose(true),
     ],
     pageDigests: await Promise.all(
       state.pages.map((pages, layer) =>
         simple(
           'page-digest',
-          {
-            HEAD_SIZE: headSize,
-            KV_HEADS: kvHeads,
-            LAYERS: shape.layers,
-            PAGE_WORDS: words,
-            TABLE_PAGES: tablePages(shape),
-          },
+          {},
           [state.digestRequests[layer] ?? columns, pages, pageTable, state.digests],
           extent => [Math.ceil((extent.pages * kvHeads * 2) / 64), 1, 1],
         ),

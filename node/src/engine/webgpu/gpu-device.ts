@@ -111,6 +111,17 @@ export class GpuDevice {
     return buffer
   }
 
+  /** A uniform buffer that holds `data`. */
+  async uploadUniform(label: string, data: ArrayBufferView<ArrayBuffer>): Promise<GPUBuffer> {
+    const buffer = await this.allocate(
+      label,
+      data.byteLength,
+      GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    )
+    this.write(buffer, 0, data)
+    return buffer
+  }
+
   write(buffer: GPUBuffer, offset: number, data: ArrayBufferView<ArrayBuffer>): void {
     this.#device.queue.writeBuffer(buffer, offset, data.buffer, data.byteOffset, data.byteLength)
   }

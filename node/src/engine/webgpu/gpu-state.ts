@@ -36,6 +36,8 @@ export interface GpuState {
   /** Per layer: [slot][kv head][kind] pages. */
   readonly pages: readonly GPUBuffer[]
   readonly tables: GPUBuffer
+  /** What `kernels/shape.wgsl` says. */
+  readonly shape: GPUBuffer
   readonly digestRequests: readonly GPUBuffer[]
   readonly digests: GPUBuffer
 }
@@ -60,6 +62,28 @@ export const tablePages = (shape: ModelShape): number => Math.ceil(shape.context
 /** Pages of all columns of a batch together whose partial results fit. */
 export const partialPages = (shape: ModelShape, state: GpuState): number =>
   Math.floor(state.partials.size / (shape.heads * partialWords(shape.headSize) * 4))
+
+function shapeWords(shape: ModelShape): Uint32Array<ArrayBuffer> {
+  const { width, heads, kvHeads, headSize, hidden, vocab, layers, epsilon, formats } = shape
+  return Uint32Array.of(
+    width,
+    residualStride(width),
+    heads,
+    kvHeads,
+    headSize,
+    hidden,
+    vocab,
+    layers,
+    tablePages(shape),
+    epsilon % 2 ** 32,
+    Math.floor(epsilon / 2 ** 32),
+    formats.residual,
+    formats.qk,
+    formats.gate,
+    2 * formats.gate - formats.hidden,
+    0,
+  )
+}
 
 /** Errors: `gpu-out-of-memory`. */
 export async function allocateState(
@@ -101,6 +125,7 @@ export async function allocateState(
     pageTable: await words('page table', sizes.sequences * tablePages(shape)),
     pages,
     tables: await gpu.upload('tables', tables),
+    shape: await gpu.uploadUniform('shape', shapeWords(shape)),
     digestRequests,
     digests: await words('page digests', tablePages(shape) * shape.layers * units * 8),
   }

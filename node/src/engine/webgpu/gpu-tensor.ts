@@ -80,9 +80,8 @@ export class GpuTensor {
     const shards: TensorShard[] = []
     for (let firstRow = 0; firstRow < rows; firstRow += perShard) {
       const count = Math.min(perShard, rows - firstRow)
-      const place = await gpu.allocate(`${label} place`, 32, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST)
       const words = [firstRow, count, padded / RUN_COLUMNS, blocks, stride, residual ? 1 : 0, team, 0]
-      gpu.write(place, 0, Uint32Array.from(words))
+      const place = await gpu.uploadUniform(`${label} place`, Uint32Array.from(words))
       shards.push({
         firstRow,
         rows: count,

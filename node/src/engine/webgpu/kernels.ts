@@ -14,22 +14,31 @@ const bindings = (text: string): Binding[] =>
   [...text].map(letter => (letter === 'r' ? 'read' : letter === 'w' ? 'write' : 'uniform'))
 
 const KERNELS = {
-  embed: { files: ['wide', 'shard', 'embed'], bindings: bindings('rrrrruw') },
-  norm: { files: ['wide', 'divide', 'a8', 'rsqrt', 'norm'], bindings: bindings('rrww') },
+  embed: { files: ['shape', 'wide', 'shard', 'embed'], bindings: bindings('rrrrruwu') },
+  norm: { files: ['shape', 'wide', 'divide', 'a8', 'rsqrt', 'norm'], bindings: bindings('rrwwu') },
   linear: { files: ['wide', 'shard', 'linear'], bindings: bindings('rrrurrw') },
-  rows: { files: ['wide', 'functions', 'angle', 'rows'], bindings: bindings('rrrrrww') },
-  page: { files: ['wide', 'functions', 'page'], bindings: bindings('rrrrrw') },
-  out: { files: ['wide', 'functions', 'divide', 'a8', 'out'], bindings: bindings('rrrww') },
-  act: { files: ['wide', 'functions', 'sigmoid', 'divide', 'a8', 'act'], bindings: bindings('rrww') },
-  scores: { files: ['wide', 'sampler', 'argmax', 'scores'], bindings: bindings('rrrww') },
-  choose: { files: ['sampler', 'argmax', 'choose'], bindings: bindings('rrrwwww') },
-  select: { files: ['wide', 'functions', 'sampler', 'argmax', 'select'], bindings: bindings('rrrrrw') },
-  pick: { files: ['wide', 'functions', 'sampler', 'argmax', 'noise', 'pick'], bindings: bindings('rrrrrw') },
+  rows: { files: ['shape', 'wide', 'functions', 'angle', 'rows'], bindings: bindings('rrrrrwwu') },
+  page: { files: ['shape', 'wide', 'functions', 'page'], bindings: bindings('rrrrrwu') },
+  out: { files: ['shape', 'wide', 'functions', 'divide', 'a8', 'out'], bindings: bindings('rrrwwu') },
+  act: {
+    files: ['shape', 'wide', 'functions', 'sigmoid', 'divide', 'a8', 'act'],
+    bindings: bindings('rrwwu'),
+  },
+  scores: { files: ['shape', 'wide', 'sampler', 'argmax', 'scores'], bindings: bindings('rrrwwu') },
+  choose: { files: ['shape', 'sampler', 'argmax', 'choose'], bindings: bindings('rrrwwwwu') },
+  select: {
+    files: ['shape', 'wide', 'functions', 'sampler', 'argmax', 'select'],
+    bindings: bindings('rrrrrwu'),
+  },
+  pick: {
+    files: ['shape', 'wide', 'functions', 'sampler', 'argmax', 'noise', 'pick'],
+    bindings: bindings('rrrrrwu'),
+  },
   battery: {
     files: ['wide', 'functions', 'angle', 'rsqrt', 'sigmoid', 'divide', 'noise', 'battery'],
     bindings: bindings('rrw'),
   },
-  'page-digest': { files: ['page-digest'], bindings: bindings('rrrw') },
+  'page-digest': { files: ['shape', 'page-digest'], bindings: bindings('rrrwu') },
 } satisfies Record<string, Kernel>
 
 export type KernelName = keyof typeof KERNELS

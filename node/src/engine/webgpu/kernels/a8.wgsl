@@ -3,7 +3,7 @@
 var<workgroup> a8_peak: atomic<u32>;
 var<workgroup> a8_values: array<vec2i, 256>;
 
-fn write_a8(thread: u32, v: i32, column: u32, block: u32) {
+fn write_a8(thread: u32, v: i32, column: u32, block: u32, blocks: u32) {
   atomicMax(&a8_peak, u32(abs(v)));
   workgroupBarrier();
   let d = max(1u, (atomicLoad(&a8_peak) + 126u) / 127u);
@@ -11,14 +11,14 @@ fn write_a8(thread: u32, v: i32, column: u32, block: u32) {
   let d2 = max(1u, (d + 253u) / 254u);
   a8_values[thread] = vec2i(q, divide_round(v - q * i32(d), d2));
   workgroupBarrier();
-  let first = (column * A8_PLANES) * A8_BLOCKS + block;
+  let first = column * A8_PLANES * blocks + block;
   if (thread < 64u * A8_PLANES) {
     let plane = thread >> 6u;
     let i = (thread & 63u) * 4u;
     let word = pack4xI8(vec4i(a8_values[i][plane], a8_values[i + 1u][plane], a8_values[i + 2u][plane], a8_values[i + 3u][plane]));
-    quants[(first + plane * A8_BLOCKS) * 64u + (thread & 63u)] = word;
+    quants[(first + plane * blocks) * 64u + (thread & 63u)] = word;
   }
   if (thread < A8_PLANES) {
-    scales[first + thread * A8_BLOCKS] = select(d, d2, thread == 1u);
+    scales[first + thread * blocks] = select(d, d2, thread == 1u);
   }
 }

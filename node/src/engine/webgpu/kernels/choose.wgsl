@@ -6,12 +6,13 @@
 @group(0) @binding(4) var<storage, read_write> history: array<u32>;
 @group(0) @binding(5) var<storage, read_write> chosen: array<u32>;
 @group(0) @binding(6) var<storage, read_write> results: array<u32>;
+@group(0) @binding(7) var<uniform> shape: Shape;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let column = columns[group.x];
   var own = NOTHING;
-  if (thread < VOCAB_TILES) {
+  if (thread < (shape.vocab + 1023u) / 1024u) {
     own = tiles[group.x * 256u + thread];
   }
   let found = argmax(thread, own);

@@ -4,6 +4,7 @@
 @group(0) @binding(2) var<storage, read> tables: array<u32>;
 @group(0) @binding(3) var<storage, read_write> quants: array<u32>;
 @group(0) @binding(4) var<storage, read_write> scales: array<u32>;
+@group(0) @binding(5) var<uniform> shape: Shape;
 
 const RECORD = HEAD_SIZE + 4u;
 
@@ -23,7 +24,7 @@ fn factor(top: i32, m: i32) -> u32 {
 fn attend(column: u32, head: u32, i: u32) -> i32 {
   let own = columns[column];
   let pages = (own.y >> 6u) + 1u;
-  let base = (own.w * HEADS + head * pages) * RECORD;
+  let base = (own.w * shape.heads + head * pages) * RECORD;
   let top = peaks(base, 0u, pages);
   var sum = vec2u();
   var acc = vec2u();
@@ -61,8 +62,8 @@ fn attend(column: u32, head: u32, i: u32) -> i32 {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let element = group.x * 256u + thread;
   var v = 0;
-  if (element < HEADS * HEAD_SIZE) {
+  if (element < shape.heads * HEAD_SIZE) {
     v = attend(group.y, element / HEAD_SIZE, element % HEAD_SIZE);
   }
-  write_a8(thread, v, group.y, group.x);
+  write_a8(thread, v, group.y, group.x, (shape.heads * HEAD_SIZE + 255u) / 256u);
 }

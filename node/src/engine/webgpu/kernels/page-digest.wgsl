@@ -3,11 +3,10 @@
 @group(0) @binding(1) var<storage, read> pages: array<u32>;
 @group(0) @binding(2) var<storage, read> page_table: array<u32>;
 @group(0) @binding(3) var<storage, read_write> digests: array<u32>;
+@group(0) @binding(4) var<uniform> shape: Shape;
 
 /// Bytes of the prefix: 0x00, the domain's length, the domain.
 const PREFIX_BYTES = 21u;
-const MESSAGE_BYTES = PREFIX_BYTES + PAGE_WORDS * 4u;
-const CHUNKS = (MESSAGE_BYTES + 9u + 63u) / 64u;
 
 fn rotate(v: u32, n: u32) -> u32 {
   return (v >> n) | (v << (32u - n));
@@ -17,13 +16,25 @@ fn swap(v: u32) -> u32 {
   return (v << 24u) | ((v & 0xff00u) << 8u) | ((v >> 8u) & 0xff00u) | (v >> 24u);
 }
 
+fn page_words() -> u32 {
+  return 16u + 32u * shape.head_size;
+}
+
+fn message_bytes() -> u32 {
+  return PREFIX_BYTES + page_words() * 4u;
+}
+
+fn chunks() -> u32 {
+  return (message_bytes() + 9u + 63u) / 64u;
+}
+
 /// Word `i` of the page with only the first `rows` rows, as stored.
 fn page_word(page: u32, i: u32, rows: u32) -> u32 {
   if (i < 16u) {
     let whole = min(4u, rows - min(rows, i * 4u));
     return pages[page + i] & select((1u << ((8u * whole) & 31u)) - 1u, 0xffffffffu, whole == 4u);
   }
-  if (i >= PAGE_WORDS || (i - 16u) / (HEAD_SIZE / 2u) >= rows) {
+  if (i >= page_words() || (i - 16u) / (shape.head_size / 2u) >= rows) {
     return 0u;
   }
   return pages[page + i];
@@ -34,8 +45,8 @@ fn message_word(page: u32, i: u32, rows: u32) -> u32 {
   if (i < 5u) {
     return request[5u + i];
   }
-  if (i == CHUNKS * 16u - 1u) {
-    return MESSAGE_BYTES * 8u;
+  if (i == chunks() * 16u - 1u) {
+    return message_bytes() * 8u;
   }
   let at = i - 5u;
   var word = (swap(page_word(page, at, rows)) >> 8u);
@@ -44,7 +55,7 @@ fn message_word(page: u32, i: u32, rows: u32) -> u32 {
   } else {
     word |= swap(page_word(page, at - 1u, rows)) << 24u;
   }
-  if (at == PAGE_WORDS) {
+  if (at == page_words()) {
     word |= 0x00800000u;
   }
   return word;
@@ -55,16 +66,16 @@ fn message_word(page: u32, i: u32, rows: u32) -> u32 {
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let written = request[1];
-  let count = request[2] * KV_HEADS * 2u;
+  let count = request[2] * shape.kv_heads * 2u;
   if (id.x >= count) {
     return;
   }
-  let page = id.x / (KV_HEADS * 2u);
-  let unit = id.x % (KV_HEADS * 2u);
+  let page = id.x / (shape.kv_heads * 2u);
+  let unit = id.x % (shape.kv_heads * 2u);
   let rows = min(64u, written - page * 64u);
-  let at = (page_table[request[0] * TABLE_PAGES + page] * KV_HEADS * 2u + unit) * PAGE_WORDS;
+  let at = (page_table[request[0] * shape.table_pages + page] * shape.kv_heads * 2u + unit) * page_words();
   var state = array<u32, 8>(0x6a09e667u, 0xbb67ae85u, 0x3c6ef372u, 0xa54ff53au, 0x510e527fu, 0x9b05688cu, 0x1f83d9abu, 0x5be0cd19u);
-  for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+  for (var chunk = 0u; chunk < chunks(); chunk++) {
     var w: array<u32, 16>;
     var a = state[0];
     var b = state[1];
@@ -104,7 +115,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     state[6] += g;
     state[7] += h;
   }
-  let leaf = ((page * LAYERS + request[3]) * KV_HEADS * 2u + unit) * 8u;
+  let leaf = ((page * shape.layers + request[3]) * shape.kv_heads * 2u + unit) * 8u;
   for (var i = 0u; i < 8u; i++) {
     digests[leaf + i] = swap(state[i]);
   }

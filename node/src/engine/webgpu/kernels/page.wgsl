@@ -6,8 +6,9 @@
 @group(0) @binding(3) var<storage, read> page_table: array<u32>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> partials: array<i32>;
+@group(0) @binding(6) var<uniform> shape: Shape;
 
-const PAGE_QUADS = PAGE_WORDS / 4u;
+const PAGE_QUADS = 4u + 8u * HEAD_SIZE;
 const ROW_QUADS = HEAD_SIZE / 8u;
 
 var<workgroup> even: array<vec4i, ROW_QUADS>;
@@ -40,10 +41,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     return;
   }
   let rows = min(64u, column.y + 1u - page * 64u);
-  let slot = page_table[column.z * TABLE_PAGES + page];
-  let keys = (slot * KV_HEADS + head / (HEADS / KV_HEADS)) * 2u * PAGE_QUADS;
+  let slot = page_table[column.z * shape.table_pages + page];
+  let keys = (slot * shape.kv_heads + head / (shape.heads / shape.kv_heads)) * 2u * PAGE_QUADS;
   let values = keys + PAGE_QUADS;
-  let query = (group.z * HEADS + head) * (HEAD_SIZE + 4u);
+  let query = (group.z * shape.heads + head) * (HEAD_SIZE + 4u);
   if (thread < ROW_QUADS) {
     let q = query + 4u + thread * 8u;
     even[thread] = vec4i(queries[q], queries[q + 2u], queries[q + 4u], queries[q + 6u]);
@@ -58,7 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   var exponent = 0u;
   if (thread < rows) {
     let p = dot_row(keys + 4u + thread * ROW_QUADS);
-    let c = 2 * QK - 16 - queries[query] - i32(exponent_of(keys, thread));
+    let c = 2 * shape.qk - 16 - queries[query] - i32(exponent_of(keys, thread));
     if (c >= 1) {
       score = saturate64(round_shift(p, u32(c)));
     } else {
@@ -78,7 +79,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
   workgroupBarrier();
 
-  let partial = (column.w * HEADS + head * ((column.y >> 6u) + 1u) + page) * (HEAD_SIZE + 4u);
+  let partial = (column.w * shape.heads + head * ((column.y >> 6u) + 1u) + page) * (HEAD_SIZE + 4u);
   if (thread == 0u) {
     partials[partial] = m;
     partials[partial + 1u] = i32(e);

@@ -5,6 +5,7 @@
 @group(0) @binding(3) var<storage, read> limits: array<vec2i>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> tiles: array<vec2i>;
+@group(0) @binding(6) var<uniform> shape: Shape;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
@@ -16,8 +17,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   var own = NOTHING;
   for (var i = 0u; i < 4u; i++) {
     let token = four * 4u + i;
-    if (token < VOCAB) {
-      let z = logits[group.y * LOGIT_STRIDE + token];
+    if (token < shape.vocab) {
+      let z = logits[group.y * shape.vocab + token];
       if (!precedes(limit, vec2i(z, i32(token)))) {
         own = first_of(own, vec2i(z + gumbel(noise[i]), i32(token)));
       }

@@ -6,23 +6,23 @@
 @group(0) @binding(4) var<storage, read> page_table: array<u32>;
 @group(0) @binding(5) var<storage, read_write> queries: array<i32>;
 @group(0) @binding(6) var<storage, read_write> pages: array<atomic<u32>>;
-
-const ALL_HEADS = HEADS + 2u * KV_HEADS;
+@group(0) @binding(7) var<uniform> shape: Shape;
 
 var<workgroup> peak: atomic<u32>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let head = group.x;
+  let all_heads = shape.heads + 2u * shape.kv_heads;
   let position = columns[group.y].y;
-  let in_use = thread < HEAD_SIZE / 2u;
+  let in_use = thread < shape.head_size / 2u;
   var a = 0;
   var b = 0;
   if (in_use) {
-    let first = (group.y * ALL_HEADS + head) * HEAD_SIZE + 2u * thread;
+    let first = (group.y * all_heads + head) * shape.head_size + 2u * thread;
     a = projections[first];
     b = projections[first + 1u];
-    if (head < HEADS + KV_HEADS) {
+    if (head < shape.heads + shape.kv_heads) {
       let u = phase(position, frequencies[thread]);
       let c = cosine(u);
       let s = sine(u);
@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     return;
   }
   let largest = i32(atomicLoad(&peak));
-  let limit = select(32640, 2047, head < HEADS);
+  let limit = select(32640, 2047, head < shape.heads);
   var e = 0u;
   while (round_shift32(largest, e) > limit) {
     e++;
@@ -45,8 +45,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   a = round_shift32(a, e);
   b = round_shift32(b, e);
 
-  if (head < HEADS) {
-    let row = (group.y * HEADS + head) * (HEAD_SIZE + 4u);
+  if (head < shape.heads) {
+    let row = (group.y * shape.heads + head) * (shape.head_size + 4u);
     if (thread == 0u) {
       queries[row] = i32(e);
     }
@@ -54,9 +54,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     queries[row + 5u + 2u * thread] = b;
     return;
   }
-  let kind = select(0u, 1u, head >= HEADS + KV_HEADS);
-  let slot = page_table[columns[group.y].z * TABLE_PAGES + (position >> 6u)];
-  let page = ((slot * KV_HEADS + head - HEADS - kind * KV_HEADS) * 2u + kind) * PAGE_WORDS;
+  let kind = select(0u, 1u, head >= shape.heads + shape.kv_heads);
+  let slot = page_table[columns[group.y].z * shape.table_pages + (position >> 6u)];
+  let page = ((slot * shape.kv_heads + head - shape.heads - kind * shape.kv_heads) * 2u + kind) * (16u + 32u * shape.head_size);
   let row = position & 63u;
   if (thread == 0u) {
     // Four rows share a word, and the rows of a batch are written at once.
@@ -65,5 +65,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     atomicAnd(&pages[word], ~(0xffu << place));
     atomicOr(&pages[word], e << place);
   }
-  atomicStore(&pages[page + 16u + row * (HEAD_SIZE / 2u) + thread], (bitcast<u32>(a) & 0xffffu) | (bitcast<u32>(b) << 16u));
+  atomicStore(&pages[page + 16u + row * (shape.head_size / 2u) + thread], (bitcast<u32>(a) & 0xffffu) | (bitcast<u32>(b) << 16u));
 }

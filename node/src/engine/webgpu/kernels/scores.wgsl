@@ -4,6 +4,7 @@
 @group(0) @binding(2) var<storage, read> history: array<u32>;
 @group(0) @binding(3) var<storage, read_write> logits: array<i32>;
 @group(0) @binding(4) var<storage, read_write> tiles: array<vec2i>;
+@group(0) @binding(5) var<uniform> shape: Shape;
 
 var<workgroup> recent: array<u32, 64>;
 
@@ -18,10 +19,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   var own = NOTHING;
   for (var i = 0u; i < 4u; i++) {
     let token = group.x * 1024u + i * 256u + thread;
-    if (token >= VOCAB) {
+    if (token >= shape.vocab) {
       break;
     }
-    let at = group.y * LOGIT_STRIDE + token;
+    let at = group.y * shape.vocab + token;
     var l = logits[at];
     var occurrences = 0;
     for (var j = 0u; j < count; j++) {

@@ -6,6 +6,7 @@
 @group(0) @binding(3) var<storage, read> peaks: array<vec2i>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> limits: array<vec2i>;
+@group(0) @binding(6) var<uniform> shape: Shape;
 
 /// A count or mass below 2^44 per digit, in two halves of 12 and more bits so that adding stays atomic.
 var<workgroup> digit_low: array<atomic<u32>, 256>;
@@ -15,8 +16,6 @@ var<workgroup> prefix: u32;
 var<workgroup> before: Wide;
 var<workgroup> target_mass: Wide;
 var<workgroup> found: vec2i;
-
-const SLICE = (VOCAB + 255u) / 256u;
 
 /// The order of values as the order of u32, greatest first.
 fn rank(z: i32) -> u32 {
@@ -58,7 +57,7 @@ fn reach(thread: u32, base: u32, top: i32, limit: vec2i, by_mass: bool) {
     atomicStore(&digit_high[thread], 0u);
     workgroupBarrier();
     let shift = 24u - 8u * digit;
-    for (var token = thread; token < VOCAB; token += 256u) {
+    for (var token = thread; token < shape.vocab; token += 256u) {
       let z = logits[base + token];
       let r = rank(z);
       let inside = digit == 0u || (r >> ((shift + 8u) & 31u)) == prefix;
@@ -85,8 +84,9 @@ fn reach(thread: u32, base: u32, top: i32, limit: vec2i, by_mass: bool) {
   // All that is left has one value; the index decides.
   let value = value_of(prefix);
   var ties = 0u;
-  let end = min(VOCAB, (thread + 1u) * SLICE);
-  for (var token = thread * SLICE; token < end; token++) {
+  let slice = (shape.vocab + 255u) / 256u;
+  let end = min(shape.vocab, (thread + 1u) * slice);
+  for (var token = thread * slice; token < end; token++) {
     ties += select(0u, 1u, logits[base + token] == value);
   }
   thread_ties[thread] = ties;
@@ -96,7 +96,7 @@ fn reach(thread: u32, base: u32, top: i32, limit: vec2i, by_mass: bool) {
     place -= min(place, thread_ties[i]);
   }
   if (place >= 1u && place <= ties) {
-    for (var token = thread * SLICE; token < end; token++) {
+    for (var token = thread * slice; token < end; token++) {
       if (logits[base + token] == value) {
         place -= 1u;
         if (place == 0u) {
@@ -111,12 +111,12 @@ fn reach(thread: u32, base: u32, top: i32, limit: vec2i, by_mass: bool) {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let sequence = columns[group.x].z;
-  let base = group.x * LOGIT_STRIDE;
+  let base = group.x * shape.vocab;
   let top = peaks[group.x].x;
   let top_k = samplers[sequence].top_k;
   let top_p = samplers[sequence].top_p;
   var limit = NOTHING;
-  if (samplers[sequence].greedy == 0u && top_k > 0u && top_k < VOCAB) {
+  if (samplers[sequence].greedy == 0u && top_k > 0u && top_k < shape.vocab) {
     if (thread == 0u) {
       target_mass = vec2u(top_k, 0u);
     }
@@ -128,7 +128,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     atomicStore(&digit_low[thread], 0u);
     atomicStore(&digit_high[thread], 0u);
     workgroupBarrier();
-    for (var token = thread; token < VOCAB; token += 256u) {
+    for (var token = thread; token < shape.vocab; token += 256u) {
       let z = logits[base + token];
       if (!precedes(limit, vec2i(z, i32(token)))) {
         let w = weight(z, top, true);

@@ -1,0 +1,3 @@
+import { testMachineOn } from '../support/gpu-suite.ts'
+
+await testMachineOn('swiftshader')
