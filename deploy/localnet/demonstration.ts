@@ -53,7 +53,7 @@ export async function demonstrate(
   report(`a wallet asks: ${WALLET_QUESTION}`)
   const askedAt = Date.now()
   const jobId = await requester.submit({
-    model: network.model,
+    model: network.gguf,
     prompt: WALLET_QUESTION,
     maxTokens: MAX_TOKENS,
     redundancy: network.redundancy,
@@ -91,7 +91,7 @@ async function askFromProcess(network: LocalNetwork): Promise<DemonstrationResul
   const ao = network.ao.requester
   const id = (await ao.spawn({ tags: [{ name: 'Name', value: 'apus-example' }] })) as ProcessId
   const { token, network: net } = network.file
-  const header = `TOKEN, NETWORK, MODEL = '${token}', '${net}', '${network.model}'\n`
+  const header = `TOKEN, NETWORK, MODEL = '${token}', '${net}', '${network.bundle}'\n`
   const source = header + (await readFile(ASK, 'utf8'))
   await ao.sendAndWait({ process: id, tags: [{ name: 'Action', value: 'Eval' }], data: source })
   await new NetworkClient(ao, network.file).transfer(id, PROCESS_FUNDS)

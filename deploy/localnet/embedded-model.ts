@@ -1,22 +1,39 @@
 import { join } from 'node:path'
 import type { ModelId } from '@apus/shared'
+import { MACHINE_CLASS } from '@apus/shared/machine'
 import { createLlamaCppEngine } from '../../node/src/engine/llama-cpp/llama-cpp-engine.ts'
+import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
+import { importGguf } from '../../node/src/models/import/import-gguf.ts'
+import { ModelStore } from '../../node/src/models/store/model-store.ts'
 
-const PATH = join(import.meta.dirname, '../../shared/models/apus-dictionary-2.8m.q8_0.gguf')
+const MODELS = join(import.meta.dirname, '../../shared/models')
+const F16 = join(MODELS, 'apus-dictionary-2.8m.f16.gguf')
+const Q8 = join(MODELS, 'apus-dictionary-2.8m.q8_0.gguf')
+const STORE = join(import.meta.dirname, '../../.cache/models')
 
-export interface EmbeddedModel {
+/** A model as the network lists it and a miner finds it. */
+export interface LocalModel {
   readonly id: ModelId
   readonly name: string
   readonly class: string
   readonly path: string
 }
 
-/** The model that comes with the project, as the network lists it. */
-export async function embeddedModel(): Promise<EmbeddedModel> {
+/** The model that comes with the project, imported for the integer machine. */
+export async function embeddedBundle(): Promise<LocalModel> {
+  const id = (await importGguf(F16, STORE, { planes: DEFAULT_PLANES })) as ModelId
+  const store = new ModelStore(STORE)
+  const bundle = await store.open(id)
+  await bundle.close()
+  return { id, name: 'Apus Dictionary 2.8M', class: MACHINE_CLASS, path: store.path(id) }
+}
+
+/** The same model as llama.cpp runs it, in a class that nobody can prove. */
+export async function embeddedGguf(): Promise<LocalModel> {
   const engine = await createLlamaCppEngine()
-  const model = await engine.load(PATH)
+  const model = await engine.load(Q8)
   const { id, name } = model.info
   await model.close()
   await engine.close()
-  return { id: id as ModelId, name, class: engine.class, path: PATH }
+  return { id: id as ModelId, name, class: engine.class, path: Q8 }
 }

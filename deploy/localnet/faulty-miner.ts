@@ -17,7 +17,7 @@ export const withFault =
         models: new Map([...parts.models].map(([id, s]) => [id, { ...s, model: lying(s.model) }])),
       }
     const { network } = parts
-    const silent = Object.create(network, { reveal: { value: () => new Promise(() => {}) } })
+    const silent = Object.create(network, { reveal: { value: () => Promise.reject(new Error('silent')) } })
     return { ...parts, network: silent }
   }
 

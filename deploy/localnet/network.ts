@@ -23,7 +23,7 @@ import { z } from 'zod'
 import { deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { register } from '../../node/src/work/registration.ts'
 import { Child } from './child.ts'
-import { type EmbeddedModel, embeddedModel } from './embedded-model.ts'
+import { embeddedBundle, embeddedGguf, type LocalModel } from './embedded-model.ts'
 import { LOCAL_PARAMETERS } from './parameters.ts'
 import { freePort, type RedisServer, startRedis } from './redis.ts'
 import { ensureWallet } from './wallets.ts'
@@ -76,7 +76,9 @@ export interface LocalNetworkOptions {
 /** A whole network of real programs on this machine. */
 export interface LocalNetwork {
   readonly file: NetworkFile
-  readonly model: ModelId
+  /** The embedded model on the integer machine, and on llama.cpp. */
+  readonly bundle: ModelId
+  readonly gguf: ModelId
   readonly redundancy: number
   readonly roles: readonly string[]
   readonly ao: Readonly<Record<'operator' | 'requester', AoClient>>
@@ -107,7 +109,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     await mkdir(dir, { recursive: true })
     report('starting AO units and Redis, making wallets')
     const roles = ['operator', 'requester', 'coordinator', ...miners.map(miner => miner.name)]
-    const [units, redis, model, ...wallets] = await Promise.all([
+    const [units, redis, bundle, gguf, ...wallets] = await Promise.all([
       Child.start({
         name: 'ao-units',
         script: AO_PROGRAM,
@@ -121,7 +123,8 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
         stops.push(() => server.stop())
         return server
       }),
-      embeddedModel(),
+      embeddedBundle(),
+      embeddedGguf(),
       ...roles.map(role => ensureWallet(options.wallets, role)),
     ])
     const walletOf = new Map(roles.map((role, i) => [role, wallets[i] as Wallet]))
@@ -155,8 +158,8 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
         balances: { [wallet('operator').address]: String(SUPPLY) },
         parameters: { ...LOCAL_PARAMETERS, ...options.parameters },
       })
-      file = networkFileSchema.parse({ token, network, ao, gateway: urls.base, defaultModel: model.id })
-      report('funding wallets, listing the model, staking')
+      file = networkFileSchema.parse({ token, network, ao, gateway: urls.base, defaultModel: bundle.id })
+      report('funding wallets, listing models, staking')
       const processes = file
       const parties = await Promise.all(
         miners.map(async ({ name }) => ({
@@ -166,7 +169,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
         })),
       )
       const operator = new NetworkClient(clients.operator, processes)
-      await fund(operator, model, parties, wallet('requester').address)
+      await fund(operator, [bundle, gguf], parties, wallet('requester').address)
     }
     report('starting the coordinator')
     const coordinator = await startCoordinator(dir, file, options.wallets, redis.url, logFile('coordinator'))
@@ -177,7 +180,14 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     const network = file
     const started = await Promise.allSettled(
       miners.map(async miner => {
-        const child = await startMiner(dir, network, options.wallets, miner, model.path, logFile(miner.name))
+        const child = await startMiner(
+          dir,
+          network,
+          options.wallets,
+          miner,
+          { bundle, gguf },
+          logFile(miner.name),
+        )
         return [miner.name, child] as const
       }),
     )
@@ -192,7 +202,8 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     })
     return {
       file,
-      model: model.id,
+      bundle: bundle.id,
+      gguf: gguf.id,
       redundancy: miners.length,
       roles,
       ao: clients,
@@ -215,10 +226,10 @@ interface MinerParty {
   readonly client: NetworkClient
 }
 
-/** Gives every party its APUS, lists the model, registers every miner and stakes for it. */
+/** Gives every party its APUS, lists the models, registers every miner and stakes for it. */
 async function fund(
   operator: NetworkClient,
-  model: EmbeddedModel,
+  models: readonly LocalModel[],
   miners: readonly MinerParty[],
   requester: string,
 ): Promise<void> {
@@ -233,16 +244,10 @@ async function fund(
       await register(client, { me: address, key }, Date.now())
     }),
   )
-  await retry(() =>
-    operator.listModel({
-      id: model.id,
-      name: model.name,
-      class: model.class,
-      basePrice: String(BASE_PRICE),
-      tokenPrice: String(TOKEN_PRICE),
-      maxContext: MAX_CONTEXT,
-    }),
-  )
+  for (const { id, name, class: class_ } of models) {
+    const prices = { basePrice: String(BASE_PRICE), tokenPrice: String(TOKEN_PRICE) }
+    await retry(() => operator.listModel({ id, name, class: class_, ...prices, maxContext: MAX_CONTEXT }))
+  }
   for (const { address } of miners) {
     await retry(async () => {
       const miner = await operator.miner(address)
@@ -312,7 +317,7 @@ async function startMiner(
   file: NetworkFile,
   wallets: string,
   { name, fault }: MinerRole,
-  model: string,
+  models: Readonly<Record<'bundle' | 'gguf', LocalModel>>,
   logFile: string,
 ): Promise<Child> {
   const home = minerHome(dir, name)
@@ -325,7 +330,10 @@ async function startMiner(
       token: file.token,
       ao: file.ao,
       gateway: file.gateway,
-      models: [{ path: model }],
+      models: [
+        { path: models.gguf.path, engine: 'llama-cpp' },
+        ...(fault ? [] : [{ path: models.bundle.path }]),
+      ],
       peers: { listen: ['/ip4/127.0.0.1/tcp/0'], bootstrap: file.bootstrap },
       statusPort: 0,
       stopGraceSeconds: 0,

@@ -5,6 +5,8 @@ import type { ServedModel, ServedModels } from './work/ports.ts'
 
 // Loaded when needed: an engine's libraries are large, and most commands run no model.
 const ENGINES: Readonly<Record<EngineName, () => Promise<Engine>>> = {
+  cpu: async () => (await import('./engine/cpu/cpu-engine.ts')).createCpuEngine(),
+  webgpu: async () => (await import('./engine/webgpu/gpu-engine.ts')).createGpuEngine(),
   'llama-cpp': async () => (await import('./engine/llama-cpp/llama-cpp-engine.ts')).createLlamaCppEngine(),
 }
 

@@ -57,9 +57,13 @@ async function networkSettings(path: string | undefined): Promise<Record<string,
   return { ...settings, ao: network.ao, peers: { bootstrap, ...peers } }
 }
 
+/** A bundle's folder runs on the integer machine, a GGUF file as it is on llama.cpp. */
+const modelAt = (path: string) =>
+  path.endsWith('.gguf') ? { path: resolve(path), engine: 'llama-cpp' } : { path: resolve(path) }
+
 function withOptions(base: Record<string, unknown>, { model, bootstrap }: Options): Record<string, unknown> {
   const values = { ...base }
-  if (model.length > 0) values.models = model.map(path => ({ path: resolve(path) }))
+  if (model.length > 0) values.models = model.map(modelAt)
   if (bootstrap.length > 0) values.peers = { ...(base.peers as object | undefined), bootstrap }
   return values
 }

@@ -2,7 +2,7 @@ import { aoConfigSchema, processId } from '@apus/shared'
 import { z } from 'zod'
 
 /** Ways to run a model; `engines.ts` makes them. */
-const ENGINE_NAMES = ['llama-cpp'] as const
+const ENGINE_NAMES = ['cpu', 'webgpu', 'llama-cpp'] as const
 export type EngineName = (typeof ENGINE_NAMES)[number]
 
 const url = z.url({ protocol: /^https?$/ })
@@ -19,7 +19,7 @@ export const settingsSchema = z.strictObject({
   /** Arweave gateway for prompts that are stored there; without one such jobs wait. */
   gateway: url.optional(),
   models: z
-    .array(z.strictObject({ path: z.string().min(1), engine: z.enum(ENGINE_NAMES).default('llama-cpp') }))
+    .array(z.strictObject({ path: z.string().min(1), engine: z.enum(ENGINE_NAMES).default('cpu') }))
     .default([]),
   peers: z
     .strictObject({
