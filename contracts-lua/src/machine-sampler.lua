@@ -1,5 +1,6 @@
 --- How a token is chosen, a tile of 1024 tokens at a time (shared/src/machine/SPEC.md §3.7). Tokens are ordered by
 --- greater score, then by lower index; a `ranked` is `i32 value ‖ u32 index`.
+local digest = require('apus.digest')
 local numbers = require('apus.machine-numbers')
 local scalars = require('apus.machine-scalars')
 
@@ -32,6 +33,15 @@ end
 function sampler.ranked(bytes)
   local value, index = string.unpack(RANKED, bytes)
   return { value = value, index = index }
+end
+
+--- The key of a job's noise (shared/src/machine/sampler.ts).
+--- @param job string id
+--- @param seed integer of its sampler
+--- @return table { u32, u32 }
+function sampler.noiseKey(job, seed)
+  local k0, k1 = string.unpack('<I4I4', digest.sha256('apus.machine.1/noise', job, ':', tostring(seed)))
+  return { k0, k1 }
 end
 
 --- Logits after penalties and temperature.

@@ -256,17 +256,4 @@ function plan.pageLeaves(m, positions)
   return over(positions, PAGE) * m.layers * m.kvHeads * 2
 end
 
---- The leaf in which a chunk lies.
---- @return integer leaf
---- @return integer offset in it
---- @return integer | nil bytes; nil when the chunk is the leaf
-function plan.place(operation, chunk)
-  local size = operation.chunkBytes
-  if not size then return chunk, 0, nil end
-  local whole = LEAF_VALUES * 4
-  if operation.leaves == 1 then whole = operation.bytesOf(0) end
-  local leaf, offset = chunk * size // whole, chunk * size % whole
-  return leaf, offset, math.min(size, operation.bytesOf(leaf) - offset)
-end
-
 return plan

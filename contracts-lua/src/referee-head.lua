@@ -23,18 +23,17 @@ end
 
 --- The score of a token that an operation names, or nil when there is no such token.
 local function scoreOf(read, token)
-  if token.index >= read.context.manifest.vocab then return nil end
+  if token.index >= read.manifest.vocab then return nil end
   return scoresOf(read, token.index // TILE)[token.index % TILE + 1]
 end
 
 --- The last token that top-k keeps, when it is used.
 local function topK(read)
-  local context = read.context
-  return plan.usesTopK(context.manifest, context.sampler) and ranked(read, 'topk.tau') or nil
+  return plan.usesTopK(read.manifest, read.step.job.sampler) and ranked(read, 'topk.tau') or nil
 end
 
 steps['scores'] = function(read, operation, chunk)
-  local position, settings = read.claim.position, read.context.sampler
+  local position, settings = read.step.position, read.step.job.sampler
   local name = 'logits.' .. operation.from // OPERATION_VALUES
   local logits = integers(read:value(name, chunk, 1)[1])
   local window = settings.penaltyWindow
@@ -57,7 +56,7 @@ end
 steps['topk.check'] = function(read)
   local counts, token = read:value('topk.count', 0, 1)[1], ranked(read, 'topk.tau')
   local z = scoreOf(read, token)
-  return z and sampler.isTopK(counts, token, z, read.context.sampler.topK) and '\1' or nil
+  return z and sampler.isTopK(counts, token, z, read.step.job.sampler.topK) and '\1' or nil
 end
 
 steps['topp.mass'] = function(read, _, tile)
@@ -66,37 +65,32 @@ steps['topp.mass'] = function(read, _, tile)
 end
 
 steps['topp.before'] = function(read, _, tile)
-  local z, most, last = scoresOf(read, tile), ranked(read, 'max'), topK(read)
-  return sampler.massBefore(z, tile * TILE, most.value, last, ranked(read, 'topp.tau'))
+  local z, most, token = scoresOf(read, tile), ranked(read, 'max'), ranked(read, 'topp.tau')
+  return sampler.massBefore(z, tile * TILE, most.value, topK(read), token)
 end
 
 steps['topp.check'] = function(read)
   local masses, befores = read:value('topp.mass', 0, 1)[1], read:value('topp.before', 0, 1)[1]
-  local most, last, token = ranked(read, 'max'), topK(read), ranked(read, 'topp.tau')
-  local z = scoreOf(read, token)
-  local topP = read.context.sampler.topP
+  local most, token = ranked(read, 'max'), ranked(read, 'topp.tau')
+  local z, last = scoreOf(read, token), topK(read)
+  local topP = read.step.job.sampler.topP
   return z and sampler.isTopP(masses, befores, most.value, last, token, z, topP) and '\1' or nil
 end
 
 steps['pick.tile'] = function(read, _, tile)
-  local context = read.context
+  local job = read.step.job
   local z, lasts = scoresOf(read, tile), { topK(read) }
-  if plan.usesTopP(context.sampler) then lasts[#lasts + 1] = ranked(read, 'topp.tau') end
-  return sampler.pick(z, tile * TILE, lasts, context.noise, read.claim.position + 1)
+  if plan.usesTopP(job.sampler) then lasts[#lasts + 1] = ranked(read, 'topp.tau') end
+  return sampler.pick(z, tile * TILE, lasts, sampler.noiseKey(job.id, job.sampler.seed), read.step.position + 1)
 end
 
 steps['stop'] = function(read)
-  local context = read.context
-  local n = read.claim.position + 1 - context.promptLength
-  local token = ranked(read, context.sampler.temperature > 0 and 'pick' or 'max').index
-  local pieces = #context.stops > 0 and read:pieces(math.max(0, n - stop.LOOKBACK + 1), n) or {}
-  local rules = {
-    tokens = context.manifest.stop,
-    strings = context.stops,
-    maximum = context.maxTokens,
-    context = context.manifest.context,
-  }
-  return string.pack('<I4I1', token, stop.flag(rules, token, n, context.promptLength, pieces))
+  local m, job = read.manifest, read.step.job
+  local n = read.step.position + 1 - job.promptLength
+  local token = ranked(read, job.sampler.temperature > 0 and 'pick' or 'max').index
+  local pieces = #job.stop > 0 and read:pieces(math.max(0, n - stop.LOOKBACK + 1), n) or {}
+  local rules = { tokens = m.stop, strings = job.stop, maximum = job.maxTokens, context = m.context }
+  return string.pack('<I4I1', token, stop.flag(rules, token, n, job.promptLength, pieces))
 end
 
 return steps

@@ -20,7 +20,7 @@ local function integers(leaf)
 end
 
 --- One leaf of i32 values of an operation.
-local function values(read, name, leaf)
+local function leafOf(read, name, leaf)
   return integers(read:value(name, leaf, 1)[1])
 end
 
@@ -33,8 +33,7 @@ local function tileOf(read, tensor, row, segment)
 end
 
 steps['embed'] = function(read, _, chunk)
-  local context, position = read.context, read.claim.position
-  local m = context.manifest
+  local m, position = read.manifest, read.step.position
   local token = read:tokens(position, position)[1]
   local place = layout.tile(read.layout.embedding, token, 0)
   local tile = read:bundle(place.leaf, linear.bytes(place.rows, place.columns), function(bytes)
@@ -49,16 +48,16 @@ steps['embed'] = function(read, _, chunk)
 end
 
 steps['norm.part'] = function(read, operation, chunk)
-  return norm.part(values(read, operation.x, chunk))
+  return norm.part(leafOf(read, operation.x, chunk))
 end
 
 steps['norm.scale'] = function(read, operation)
-  local parts = read.operations[read.operations.index[operation.parts]]
-  return norm.scale(table.concat(read:value(operation.parts, 0, parts.leaves)), read.context.manifest.epsilon)
+  local parts = read:operation(operation.parts)
+  return norm.scale(table.concat(read:value(operation.parts, 0, parts.leaves)), read.manifest.epsilon)
 end
 
 steps['norm.quant'] = function(read, operation, chunk)
-  local x = values(read, operation.x, chunk)
+  local x = leafOf(read, operation.x, chunk)
   local scale = read:value(operation.scale, 0, 1)[1]
   local gains
   read:bundle(layout.gains(read.layout, operation.norm) + chunk, #x * 4, function(leaf)
@@ -83,7 +82,7 @@ steps['linear'] = function(read, operation, chunk)
   local tile, place = tileOf(read, tensor, operation.from + first, segment)
   local out = linear.rows(tile, place.rows, place.columns, input, tensor.planes)
   if operation.residual then
-    local x = values(read, operation.residual, first // LEAF_VALUES)
+    local x = leafOf(read, operation.residual, first // LEAF_VALUES)
     out = linear.residual(x, { out }, first % LEAF_VALUES)
   end
   return numbers.writeI32(out)
@@ -92,13 +91,13 @@ end
 steps['sum'] = function(read, operation, chunk)
   local parts = {}
   for s, name in ipairs(operation.parts) do
-    parts[s] = values(read, name, chunk)
+    parts[s] = leafOf(read, name, chunk)
   end
-  return numbers.writeI32(linear.residual(values(read, operation.residual, chunk), parts, 0))
+  return numbers.writeI32(linear.residual(leafOf(read, operation.residual, chunk), parts, 0))
 end
 
 steps['rows'] = function(read, _, unit)
-  local m = read.context.manifest
+  local m = read.manifest
   local from = unit * m.headSize
   local within = from % OPERATION_VALUES
   local leaf = read:value('qkv.' .. from // OPERATION_VALUES, within // LEAF_VALUES, 1)[1]
@@ -111,47 +110,49 @@ steps['rows'] = function(read, _, unit)
       end
       return true
     end)
-    head = rows.rotate(head, frequencies, read.claim.position)
+    head = rows.rotate(head, frequencies, read.step.position)
   end
   return rows.encode(head, unit < m.heads and rows.QUERY_LIMIT or rows.CACHE_LIMIT)
 end
 
 steps['link'] = function(read, operation, chunk)
-  local m, position = read.context.manifest, read.claim.position
+  local m, position = read.manifest, read.step.position
   local head, kind = chunk // 2, chunk % 2
   local row = read:value('rows', m.heads + kind * m.kvHeads + head, 1)[1]
-  local page = read:pages(position // plan.PAGE, operation.layer, head, kind, 1)[1]
+  local page = read:page(position // plan.PAGE, operation.layer, head, kind)
   return rows.ofPage(page, position % plan.PAGE, m.headSize) == row and '\1' or nil
 end
 
 steps['page'] = function(read, operation, chunk)
-  local m = read.context.manifest
+  local m = read.manifest
   local head = operation.head + chunk // operation.runLength
   local page = operation.page + chunk % operation.runLength
   local query = read:value('rows', head, 1)[1]
-  local pages = read:pages(page, operation.layer, head * m.kvHeads // m.heads, 0, 2)
-  local count = math.min(plan.PAGE, read.claim.position + 1 - page * plan.PAGE)
-  return attention.page(query, pages[1], pages[2], count, m.headSize, m.formats.qk)
+  local kvHead = head * m.kvHeads // m.heads
+  local keys = read:page(page, operation.layer, kvHead, 0)
+  local values = read:page(page, operation.layer, kvHead, 1)
+  local count = math.min(plan.PAGE, read.step.position + 1 - page * plan.PAGE)
+  return attention.page(query, keys, values, count, m.headSize, m.formats.qk)
 end
 
 steps['group'] = function(read, operation, chunk)
   local head, group = chunk // operation.runLength, chunk % operation.runLength
-  return attention.group(read:run('page.' .. group .. '.' .. operation.set, head), read.context.manifest.headSize)
+  return attention.group(read:run('page.' .. group .. '.' .. operation.set, head), read.manifest.headSize)
 end
 
 steps['out'] = function(read, _, head)
   local groups = read:run('group.' .. head // plan.HEAD_SET, head % plan.HEAD_SET)
-  return numbers.writeI32(attention.out(groups, read.context.manifest.headSize))
+  return numbers.writeI32(attention.out(groups, read.manifest.headSize))
 end
 
 steps['out.quant'] = function(read, operation, chunk)
-  return quantizer.encode(values(read, 'out', chunk), operation.planes)
+  return quantizer.encode(leafOf(read, 'out', chunk), operation.planes)
 end
 
 steps['act'] = function(read, operation, chunk)
-  local formats = read.context.manifest.formats
+  local formats = read.manifest.formats
   local name, first = 'gate_up.' .. 2 * chunk // LEAVES, 2 * chunk % LEAVES
-  local pairs = read.operations[read.operations.index[name]]
+  local pairs = read:operation(name)
   local leaves = read:value(name, first, math.min(2, pairs.leaves - first))
   return activation.quant(integers(table.concat(leaves)), formats.gate, formats.hidden, operation.planes)
 end
