@@ -5,7 +5,7 @@ import type { Manifest } from './manifest.ts'
 import { type BundleReader, Model } from './model.ts'
 import { PAGE_ROWS, Page } from './rows.ts'
 import { choose } from './sampler.ts'
-import { type OperationListener, Sequence } from './sequence.ts'
+import { Sequence } from './sequence.ts'
 import { type StopFlag, stopFlag } from './stop.ts'
 
 /** Checks a run request against a model. Errors: `prompt-invalid`, `prompt-too-long`, `token-unknown`. */
@@ -61,19 +61,9 @@ export class Oracle implements MachineEngine {
     signal: AbortSignal,
     onToken?: (token: number, index: number) => void,
   ): Promise<RunResult> {
-    return this.runTraced(request, signal, onToken)
-  }
-
-  /** A run of which `listen` is told every operation before the sampler. */
-  runTraced(
-    request: RunRequest,
-    signal: AbortSignal,
-    onToken?: (token: number, index: number) => void,
-    listen?: OperationListener,
-  ): RunResult {
     checkRequest(this.manifest, request)
     const { prompt, sampler, noise } = request
-    const sequence = new Sequence(this.model, listen)
+    const sequence = new Sequence(this.model)
     const tokens: number[] = []
     const checkpoints: Uint8Array[] = []
     const rules = {

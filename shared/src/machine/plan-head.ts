@@ -18,7 +18,7 @@ import { STOP_LOOKBACK } from './stop.ts'
 const RANKED_BYTES = 8
 
 /** The operations of the head: final norm, logits, and how a token and its stop flag follow from them (SPEC.md §3.7). */
-export function headOperations(terms: RunTerms, position: number): Operation[] {
+export function planHead(terms: RunTerms, position: number): Operation[] {
   const { manifest, layout, sampler } = terms
   const { layers, vocab, planes } = manifest
   const stage = layers + 1

@@ -21,7 +21,7 @@ import type { Operation } from './steps.ts'
 const LEAVES_PER_OPERATION = OPERATION_VALUES / LEAF_VALUES
 
 /** The operations of a layer (SPEC.md §6); a prompt position's last layer ends with its K/V rows. */
-export function layerOperations(terms: RunTerms, position: number, stage: number): Operation[] {
+export function planLayer(terms: RunTerms, position: number, stage: number): Operation[] {
   const { manifest, layout } = terms
   const { layers, heads, headSize, hidden, formats, planes } = manifest
   const layer = stage - 1

@@ -1,6 +1,6 @@
 import { tileOf } from './layout.ts'
-import { headOperations } from './plan-head.ts'
-import { layerOperations } from './plan-layer.ts'
+import { planHead } from './plan-head.ts'
+import { planLayer } from './plan-layer.ts'
 import { choosesAt, leafwise, leavesOf, type RunTerms, valueBytes } from './plan-parts.ts'
 import { LEAF_VALUES } from './quantizer.ts'
 import type { Operation } from './steps.ts'
@@ -14,8 +14,8 @@ export function planStage(terms: RunTerms, position: number, stage: number): rea
   const { layers } = terms.manifest
   if (stage < 0 || stage >= stageCount(terms, position)) throw new RangeError(`there is no stage ${stage}`)
   if (stage === 0) return [embed(terms, position)]
-  if (stage <= layers) return layerOperations(terms, position, stage)
-  return headOperations(terms, position)
+  if (stage <= layers) return planLayer(terms, position, stage)
+  return planHead(terms, position)
 }
 
 function embed({ manifest, layout }: RunTerms, position: number): Operation {

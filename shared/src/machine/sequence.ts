@@ -16,24 +16,23 @@ import { sat } from './numbers.ts'
 import { type A8, encodeA8, LEAF_VALUES, type PlaneCount, quantize } from './quantizer.ts'
 import { CACHE_LIMIT, encodeRow, PAGE_ROWS, Page, QUERY_LIMIT, type Row, rotate, rowOf } from './rows.ts'
 
-/** Told of every operation in the plan's order; `leaves` encodes its value, for those who want it. */
+/** Told of every operation in the plan's order; `leaves` encodes its value and may be called until it returns. */
 export type OperationListener = (stage: number, name: string, leaves: () => Uint8Array[]) => void
 
-/** The first of these is embed, the last the head; those between are layers. */
-export const EMBED_STAGE = 0
+const EMBED_STAGE = 0
+const unheard: OperationListener = () => {}
 
 /** One sequence of tokens through the model, a position at a time: the meaning of SPEC.md §3.2–3.6. */
 export class Sequence {
   readonly model: Model
   /** pages[layer][kv head] = [keys, values] of each page. */
   readonly #pages: [Page, Page][][][]
-  readonly #listen: OperationListener
+  #listen: OperationListener = unheard
   #position = 0
 
-  constructor(model: Model, listen: OperationListener = () => {}) {
+  constructor(model: Model) {
     const { layers, kvHeads } = model.manifest
     this.model = model
-    this.#listen = listen
     this.#pages = Array.from({ length: layers }, () => Array.from({ length: kvHeads }, () => []))
   }
 
@@ -50,7 +49,8 @@ export class Sequence {
    * Feeds a token at the next position. Returns x_final, or undefined when `last` is false: then the last layer ends
    * with its K/V rows, as for every prompt token but the last.
    */
-  feed(token: number, last: boolean): Int32Array | undefined {
+  feed(token: number, last: boolean, listen: OperationListener = unheard): Int32Array | undefined {
+    this.#listen = listen
     const { layers, width, formats } = this.model.manifest
     const [tile, row] = this.model.tile(this.model.layout.embedding, token, 0)
     let x = embedRow(tile, row, width, formats.residual)
@@ -65,7 +65,8 @@ export class Sequence {
   }
 
   /** Logits (Q16) of x_final. */
-  logits(x: Int32Array): Int32Array {
+  logits(x: Int32Array, listen: OperationListener = unheard): Int32Array {
+    this.#listen = listen
     const { layers, planes } = this.model.manifest
     const input = this.#norm(layers + 1, 'nf', x, 2 * layers, planes.output)
     return this.#linear(layers + 1, 'logits', this.model.layout.output, input)

@@ -1,0 +1,97 @@
+import { operationDigest } from './commitments.ts'
+import type { RunRequest } from './engine.ts'
+import type { Model } from './model.ts'
+import { recentTokens } from './oracle.ts'
+import { planStage, stageCount } from './plan.ts'
+import { choosesAt, type RunTerms } from './plan-parts.ts'
+import { choose } from './sampler.ts'
+import { samplerTrace } from './sampler-trace.ts'
+import type { OperationListener, Sequence } from './sequence.ts'
+import type { Operation } from './steps.ts'
+import { encodeStop, STOP_LOOKBACK, stopFlag } from './stop.ts'
+
+/** An operation with what it gave. */
+export interface TracedOperation {
+  readonly operation: Operation
+  readonly leaves: readonly Uint8Array[]
+  readonly digest: Uint8Array
+}
+
+/** What a party to a dispute says of one position. */
+export interface PositionTrace {
+  /** The digest of every stage. */
+  readonly stages: readonly Uint8Array[]
+  /** By stage, of those asked for, the operations in the plan's order. */
+  readonly operations: ReadonlyMap<number, readonly TracedOperation[]>
+}
+
+/** What fixes the plan of a run of this model. */
+export const runTerms = ({ manifest, layout }: Model, request: RunRequest): RunTerms => ({
+  manifest,
+  layout,
+  promptLength: request.prompt.length,
+  sampler: request.sampler,
+  noise: request.noise,
+  maxTokens: request.maxTokens,
+  stop: request.stop,
+})
+
+/**
+ * Feeds the sequence its next token and tells what every stage gave, with the operations of the stages in `wanted`.
+ * @param tokens of the whole sequence, prompt and chosen, at least up to this position
+ */
+export function tracePosition(
+  sequence: Sequence,
+  terms: RunTerms,
+  tokens: readonly number[],
+  wanted: (stage: number) => boolean,
+): PositionTrace {
+  const { position } = sequence
+  const plans = Array.from({ length: stageCount(terms, position) }, (_, s) => planStage(terms, position, s))
+  const stages: Uint8Array[] = []
+  const operations = new Map<number, TracedOperation[]>()
+  const seen = plans.map(() => 0)
+  const record: OperationListener = (stage, name, encode) => {
+    const plan = plans[stage] ?? []
+    const index = seen[stage] ?? 0
+    const operation = plan[index]
+    if (operation?.name !== name)
+      throw new RangeError(`the plan of stage ${stage} has no ${name} at ${index}`)
+    seen[stage] = index + 1
+    const isLast = index === plan.length - 1
+    if (!isLast && !wanted(stage)) return
+    const leaves = encode()
+    const digest = operationDigest(leaves, operation.run)
+    if (isLast) stages[stage] = digest
+    if (wanted(stage))
+      operations.set(stage, [...(operations.get(stage) ?? []), { operation, leaves, digest }])
+  }
+  const x = sequence.feed(tokens[position] as number, choosesAt(terms, position), record)
+  if (x) traceHead(sequence, terms, tokens.slice(0, position + 1), sequence.logits(x, record), record)
+  return { stages, operations }
+}
+
+/** Tells of everything from the scores on. */
+function traceHead(
+  { model }: Sequence,
+  terms: RunTerms,
+  tokens: readonly number[],
+  logits: Int32Array,
+  record: OperationListener,
+): void {
+  const { manifest, promptLength, sampler, noise } = terms
+  const stage = manifest.layers + 1
+  const recent = recentTokens(tokens, sampler.penaltyWindow)
+  const choice = choose(logits, sampler, recent, noise, tokens.length)
+  for (const [name, leaves] of samplerTrace(choice, terms, tokens.length)) record(stage, name, () => leaves)
+  const chosen = [...tokens.slice(promptLength), choice.token]
+  const pieces = chosen.slice(-STOP_LOOKBACK).map(token => model.pieces[token] as Uint8Array)
+  const rules = {
+    tokens: manifest.stop,
+    strings: terms.stop,
+    maximum: terms.maxTokens,
+    context: manifest.context,
+  }
+  const flag = stopFlag(rules, choice.token, chosen.length - 1, promptLength, pieces)
+  record(stage, 'stop', () => [encodeStop(choice.token, flag)])
+}
