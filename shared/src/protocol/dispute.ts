@@ -17,9 +17,6 @@ const hashesText = z.base64().refine(text => Buffer.from(text, 'base64').length 
 /** A leaf's bytes and its siblings from the leaf upwards. */
 export const provenLeaf = z.strictObject({ leaf: bytesText, path: hashesText })
 
-/** Neighbouring leaves' bytes and the path that they share: on each level the hash before the first node, then that after the last. */
-export const provenRange = z.strictObject({ leaves: z.array(bytesText), path: hashesText })
-
 export const DISPUTE_TREES = ['checkpoints', 'pages', 'answer'] as const
 
 /** Data of each message that a party sends, as JSON; scalars are tags. contracts-lua/SPEC.md says what they mean. */
@@ -40,7 +37,8 @@ export const disputePayloads = {
   /** `advice`: the 8-byte leaves of the stage's advice operations, where it has any. */
   'Answer-Operations': z.strictObject({ digests: hashesText, advice: bytesText.optional() }),
   'Answer-Chunks': z.union([z.strictObject({ values: bytesText }), z.strictObject({ leaves: hashesText })]),
-  'Prove-Step': z.strictObject({ inputs: z.array(provenRange) }),
+  /** One for each input of the plan's chunk: the bytes of neighbouring leaves one after the other, and their path. */
+  'Prove-Step': z.strictObject({ inputs: z.array(provenLeaf) }),
   'Prove-Structure': z.strictObject({
     ...provenLeaf.shape,
     tree: z.literal('prompt').optional(),
