@@ -61,13 +61,56 @@ export class KnownTree {
 
   /** Siblings from a node upwards, or undefined when one of them is not known. */
   path(index: number, level = 0): Uint8Array[] | undefined {
+    return this.rangePath(index, 1, level)
+  }
+
+  /**
+   * The proof of `count` neighbouring nodes: on each level the hash before the first, then the one after the last,
+   * where a pair lacks it. Undefined when one of them is not known.
+   */
+  rangePath(first: number, count: number, level = 0): Uint8Array[] | undefined {
     const path: Uint8Array[] = []
-    for (let l = level, i = index; this.width(l) > 1; l++, i >>= 1) {
-      if ((i ^ 1) >= this.width(l)) continue
-      const sibling = this.node(l, i ^ 1)
-      if (sibling === undefined) return undefined
-      path.push(sibling)
+    for (let l = level, from = first, to = first + count - 1; this.width(l) > 1; l++, from >>= 1, to >>= 1) {
+      const wanted = [...(from & 1 ? [from - 1] : []), ...(to & 1 || to + 1 >= this.width(l) ? [] : [to + 1])]
+      for (const i of wanted) {
+        const sibling = this.node(l, i)
+        if (sibling === undefined) return undefined
+        path.push(sibling)
+      }
     }
     return path
   }
+}
+
+/** The top node over neighbouring leaves and what `rangePath` gives, or undefined when they do not fit together. */
+export function topOfRange(
+  count: number,
+  first: number,
+  hashes: readonly Uint8Array[],
+  path: readonly Uint8Array[],
+): Uint8Array | undefined {
+  if (hashes.length === 0 || first < 0 || first + hashes.length > count) return undefined
+  let used = 0
+  let level = hashes
+  for (let width = count, from = first; width > 1; width = (width + 1) >> 1, from >>= 1) {
+    const nodes = [...level]
+    const end = from + nodes.length - 1
+    const before = from & 1 ? path[used++] : undefined
+    const after = !(end & 1) && end + 1 < width ? path[used++] : undefined
+    if ((from & 1 && !before) || (!(end & 1) && end + 1 < width && !after)) return undefined
+    if (before) nodes.unshift(before)
+    if (after) nodes.push(after)
+    level = pairUp(nodes)
+  }
+  return used === path.length ? level[0] : undefined
+}
+
+function pairUp(nodes: readonly Uint8Array[]): Uint8Array[] {
+  const next: Uint8Array[] = []
+  for (let i = 0; i < nodes.length; i += 2) {
+    const left = nodes[i] as Uint8Array
+    const right = nodes[i + 1]
+    next.push(right ? sha256(NODE, left, right) : left)
+  }
+  return next
 }

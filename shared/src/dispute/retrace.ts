@@ -1,3 +1,4 @@
+import type { RunTerms } from '../machine/plan-parts.ts'
 import type { Evidence } from './evidence.ts'
 
 /**
@@ -5,10 +6,13 @@ import type { Evidence } from './evidence.ts'
  * retraces of one job are equal wherever and whenever they are made. Errors of its calls: RangeError outside the run.
  */
 export interface Retrace extends Evidence {
+  readonly terms: RunTerms
   readonly promptTokens: readonly number[]
   /** Chosen tokens. */
   readonly tokens: readonly number[]
-  /** Bytes of a K/V page as the end of the run left it. */
+  /** Bytes of each chosen token. */
+  readonly pieces: readonly Uint8Array[]
+  /** Bytes of a K/V page, by its leaf index, as the end of the run left it. */
   page(index: number): Uint8Array
   /** Values of a stage's operations, in the plan's order, each as its leaves. */
   operations(position: number, stage: number): readonly (readonly Uint8Array[])[]

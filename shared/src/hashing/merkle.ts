@@ -68,7 +68,8 @@ export function verifyMerklePath(
   return used === path.length && Buffer.compare(sealRoot(count, node), root) === 0
 }
 
-function sealRoot(count: number, top: Uint8Array): Uint8Array {
+/** The root over a top node: it binds the number of leaves. */
+export function sealRoot(count: number, top: Uint8Array): Uint8Array {
   const size = Buffer.alloc(4)
   size.writeUInt32LE(count)
   return sha256(ROOT, size, top)

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { KnownTree } from '../../../shared/src/dispute/known-tree.ts'
+import { KnownTree, topOfRange } from '../../../shared/src/dispute/known-tree.ts'
 import { merkleLevels, merklePath, merkleRoot, verifyMerklePath } from '../../../shared/src/hashing/merkle.ts'
 
 const leavesOf = (count: number) => Array.from({ length: count }, () => new Uint8Array(randomBytes(32)))
@@ -40,4 +40,22 @@ it('knows paths from the nodes of one level and the leaves under one of them, an
   for (let i = 8; i < 12; i++) expect(tree.path(i)).toEqual(merklePath(leaves, i))
   expect(tree.path(4)).toBeUndefined()
   expect(tree.node(tree.height, 0)).toEqual(levels.at(-1)![0])
+})
+
+it('proves neighbouring leaves together', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 70 }), fc.nat(), fc.nat(), (count, a, b) => {
+      const leaves = leavesOf(count)
+      const first = a % count
+      const some = leaves.slice(first, first + 1 + (b % (count - first)))
+      const tree = new KnownTree(count)
+      tree.setAll(0, 0, leaves)
+      const path = tree.rangePath(first, some.length)!
+      const top = merkleLevels(leaves).at(-1)![0]
+      expect(topOfRange(count, first, some, path)).toEqual(top)
+      if (some.length < count) expect(topOfRange(count, first, some.slice(1), path)).not.toEqual(top)
+      expect(topOfRange(count, first, some, [...path, leaves[0]!])).toBeUndefined()
+    }),
+    { seed: 3 },
+  )
 })

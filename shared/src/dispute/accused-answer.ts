@@ -1,0 +1,109 @@
+import { ApusError } from '../kit/errors.ts'
+import { pieceLeaf } from '../machine/commitments.ts'
+import { planStage, stageCount } from '../machine/plan.ts'
+import { choosesAt } from '../machine/plan-parts.ts'
+import type { DisputeView } from '../protocol/dispute.ts'
+import { isAdvice, showsValues } from './chunks.ts'
+import { type DisputeMessage, proven, toBase64, toHashes } from './message.ts'
+import type { Retrace } from './retrace.ts'
+import { type DisputeTree, leavesOfTree, shownNodes, wholeTree } from './trees.ts'
+import { digestOfLeaves, valueLeaf } from './value-tree.ts'
+
+/**
+ * What the accused owes to a dispute whose turn is its own, from nothing but a re-run: the same answer whenever it is
+ * asked for. Errors: `dispute-unanswerable` when the view asks for nothing that an accused can say.
+ */
+export function accusedAnswer(view: DisputeView, run: Retrace): DisputeMessage {
+  const answer = (action: DisputeMessage['action'], data: unknown): DisputeMessage => ({
+    action,
+    tags: { Dispute: view.id },
+    data,
+  })
+  const { position, stage, operation } = view
+  switch (view.moves?.[0]) {
+    case 'Answer-Level':
+      return answer('Answer-Level', levelOf(run, due(view.tree), due(view.level), due(view.node)))
+    case 'Answer-Pages':
+      return answer('Answer-Pages', pagesOf(run, due(view.pages)))
+    case 'Answer-Stages':
+      return answer('Answer-Stages', stagesOf(run, due(position)))
+    case 'Answer-Operations':
+      return answer('Answer-Operations', operationsOf(run, due(position), due(stage)))
+    case 'Answer-Chunks':
+      return answer('Answer-Chunks', chunksOf(run, due(position), due(stage), due(operation)))
+    default:
+      throw unanswerable()
+  }
+}
+
+const unanswerable = () =>
+  new ApusError('dispute-unanswerable', 'The dispute does not say what the accused shall answer.', {
+    blame: 'nobody',
+  })
+
+function due<T>(value: T | undefined): T {
+  if (value === undefined) throw unanswerable()
+  return value
+}
+
+function levelOf(run: Retrace, tree: DisputeTree, level: number, first: number) {
+  const known = wholeTree(leavesOfTree(run, tree))
+  const count = shownNodes(known.count, level, first)
+  return { nodes: toHashes(Array.from({ length: count }, (_, i) => due(known.node(level, first + i)))) }
+}
+
+function pagesOf(run: Retrace, pair: number) {
+  return {
+    k: toBase64(run.page(2 * pair)),
+    v: toBase64(run.page(2 * pair + 1)),
+    path: toHashes(due(wholeTree(run.pageLeaves).rangePath(2 * pair, 2))),
+  }
+}
+
+function stagesOf(run: Retrace, position: number) {
+  const digests = stageDigests(run, position)
+  if (!choosesAt(run.terms, position)) return { digests: toHashes(digests) }
+  const i = position - run.terms.promptLength + 1
+  const checkpoints = wholeTree(leavesOfTree(run, 'checkpoints'))
+  const pieces = wholeTree(run.pieces.map(pieceLeaf))
+  return {
+    digests: toHashes(digests),
+    checkpoint: proven(due(run.checkpoints[i]), due(checkpoints.path(i))),
+    piece: proven(due(run.pieces[i]), due(pieces.path(i))),
+  }
+}
+
+function operationsOf(run: Retrace, position: number, stage: number) {
+  const operations = planStage(run.terms, position, stage)
+  const values = run.operations(position, stage)
+  const advice = operations.flatMap((operation, k) => (isAdvice(operation) ? (values[k] ?? []) : []))
+  return {
+    digests: toHashes(operationDigests(run, position, stage)),
+    ...(advice.length > 0 ? { advice: Buffer.concat(advice).toString('base64') } : {}),
+  }
+}
+
+function chunksOf(run: Retrace, position: number, stage: number, k: number) {
+  const operation = due(planStage(run.terms, position, stage)[k])
+  const leaves = due(run.operations(position, stage)[k])
+  return showsValues(operation)
+    ? { values: toBase64(Buffer.concat(leaves)) }
+    : { leaves: toHashes(leaves.map(valueLeaf)) }
+}
+
+/** Digests of a stage's operations in the plan's order. */
+export function operationDigests(run: Retrace, position: number, stage: number): Uint8Array[] {
+  const values = run.operations(position, stage)
+  return planStage(run.terms, position, stage).map((operation, k) =>
+    digestOfLeaves(operation, due(values[k]).map(valueLeaf)),
+  )
+}
+
+/** Digests of a position's stages: those of their last operations. */
+export function stageDigests(run: Retrace, position: number): Uint8Array[] {
+  return Array.from({ length: stageCount(run.terms, position) }, (_, stage) => {
+    const operations = planStage(run.terms, position, stage)
+    const leaves = due(run.operations(position, stage)[operations.length - 1])
+    return digestOfLeaves(due(operations.at(-1)), leaves.map(valueLeaf))
+  })
+}

@@ -1,0 +1,15 @@
+import { merkleLeaf } from '../hashing/merkle.ts'
+
+const TOKENS_PER_LEAF = 64
+const PROMPT = 'apus.machine.1/prompt'
+
+/** Leaves of the prompt tree: 64 token ids each, u32 little-endian. */
+export function promptLeaves(
+  tokens: readonly number[],
+): { readonly bytes: Uint8Array; readonly hash: Uint8Array }[] {
+  return Array.from({ length: Math.ceil(tokens.length / TOKENS_PER_LEAF) }, (_, i) => {
+    const some = tokens.slice(i * TOKENS_PER_LEAF, (i + 1) * TOKENS_PER_LEAF)
+    const bytes = new Uint8Array(Uint32Array.from(some).buffer)
+    return { bytes, hash: merkleLeaf(PROMPT, bytes) }
+  })
+}
