@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { Oracle } from '../../../shared/src/machine/index.ts'
+import { Oracle, type Step } from '../../../shared/src/machine/index.ts'
+import { chunkJson, chunkVectors } from '../../support/machine/chunk-vectors.ts'
 import {
   type ModelVector,
   modelVectors,
@@ -20,6 +21,15 @@ describe('the golden vectors', () => {
 
   it('of whole models are what the oracle gives', async () => {
     expect(JSON.parse(JSON.stringify(await modelVectors()))).toEqual(read('models'))
+  })
+})
+
+describe('the golden chunks', () => {
+  const chunks = read('chunks') as { step: Step; inputs: string[]; output: string }[]
+
+  it('are what the oracle gives, of every kind of step', async () => {
+    expect(JSON.parse(JSON.stringify((await chunkVectors()).map(chunkJson)))).toEqual(chunks)
+    expect(new Set(chunks.map(chunk => chunk.step.kind)).size).toBe(23)
   })
 })
 

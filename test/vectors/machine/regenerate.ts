@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs'
+import { chunkJson, chunkVectors } from '../../support/machine/chunk-vectors.ts'
 import { modelVectors, primitiveVectors } from '../../support/machine/golden.ts'
 
 // The vectors are the machine: they change only when its version does.
@@ -7,3 +8,4 @@ const write = (name: string, vectors: unknown) =>
 
 write('primitives', primitiveVectors())
 write('models', await modelVectors())
+write('chunks', (await chunkVectors()).map(chunkJson))
