@@ -17,6 +17,8 @@ export interface LocalModel {
   readonly name: string
   readonly class: string
   readonly path: string
+  /** What the listing of a bundle shows of it: its first leaf, and that it is one. */
+  readonly header?: { readonly manifest: string; readonly path: string }
 }
 
 /** The model that comes with the project, imported for the integer machine. */
@@ -24,8 +26,13 @@ export async function embeddedBundle(): Promise<LocalModel> {
   const id = (await importGguf(F16, STORE, { planes: DEFAULT_PLANES })) as ModelId
   const store = new ModelStore(STORE)
   const bundle = await store.open(id)
+  const [manifest] = await bundle.leaves(0)
+  const header = {
+    manifest: base64(manifest as Uint8Array),
+    path: base64(Buffer.concat(bundle.path(0))),
+  }
   await bundle.close()
-  return { id, name: 'Apus Dictionary 2.8M', class: MACHINE_CLASS, path: store.path(id) }
+  return { id, name: 'Apus Dictionary 2.8M', class: MACHINE_CLASS, path: store.path(id), header }
 }
 
 /** The same model as llama.cpp runs it, in a class that nobody can prove. */
@@ -37,3 +44,5 @@ export async function embeddedGguf(): Promise<LocalModel> {
   await engine.close()
   return { id: id as ModelId, name, class: engine.class, path: Q8 }
 }
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')

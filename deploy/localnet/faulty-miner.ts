@@ -5,7 +5,7 @@ import type { LoadedModel } from '../../node/src/engine/engine.ts'
 import { homeAt } from '../../node/src/home/home.ts'
 import type { MinerParts } from '../../node/src/miner.ts'
 
-type Fault = 'wrong-result' | 'silent-after-commit'
+export type Fault = 'wrong-result' | 'silent-after-commit'
 
 /** A miner that cheats, for demonstrations and tests of what becomes of cheats. */
 export const withFault =

@@ -24,6 +24,7 @@ import { deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { register } from '../../node/src/work/registration.ts'
 import { Child } from './child.ts'
 import { embeddedBundle, embeddedGguf, type LocalModel } from './embedded-model.ts'
+import type { Fault } from './faulty-miner.ts'
 import { LOCAL_PARAMETERS } from './parameters.ts'
 import { freePort, type RedisServer, startRedis } from './redis.ts'
 import { ensureWallet } from './wallets.ts'
@@ -43,10 +44,7 @@ const MONEY_TIMEOUT_MS = 30_000
 const ROOT = join(import.meta.dirname, '..', '..')
 const AO_PROGRAM = join(import.meta.dirname, 'ao', 'main.ts')
 const COORDINATOR_PROGRAM = join(ROOT, 'coordinator', 'src', 'main.ts')
-const MINER_PROGRAM = join(ROOT, 'node', 'src', 'main.ts')
-const FAULTY_MINER_PROGRAM = join(import.meta.dirname, 'faulty-miner.ts')
-
-export type Fault = 'wrong-result' | 'silent-after-commit'
+const MINERS_PROGRAM = join(import.meta.dirname, 'miners.ts')
 
 export interface MinerRole {
   readonly name: string
@@ -85,7 +83,8 @@ export interface LocalNetwork {
   readonly units: Child
   readonly redis: RedisServer
   readonly coordinator: Child
-  readonly miners: ReadonlyMap<string, Child>
+  /** All of them: one process. */
+  readonly miners: Child
   address(role: string): Address
   stop(): Promise<void>
 }
@@ -178,28 +177,16 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     await writeNetworkFile(path, file)
     report(`starting ${miners.length} miners`)
     const network = file
-    const started = await Promise.allSettled(
-      miners.map(async miner => {
-        const child = await startMiner(
-          dir,
-          network,
-          options.wallets,
-          miner,
-          { bundle, gguf },
-          logFile(miner.name),
-        )
-        return [miner.name, child] as const
-      }),
+    const homes = await Promise.all(
+      miners.map(miner => prepareMiner(dir, network, options.wallets, miner, { bundle, gguf })),
     )
-    stops.push(() =>
-      Promise.all(
-        started.map(outcome => (outcome.status === 'fulfilled' ? outcome.value[1].stop() : undefined)),
-      ),
-    )
-    const children = started.map(outcome => {
-      if (outcome.status === 'rejected') throw outcome.reason
-      return outcome.value
+    const minerProcess = await Child.start({
+      name: 'miners',
+      script: MINERS_PROGRAM,
+      args: homes,
+      logFile: logFile('miners'),
     })
+    stops.push(() => minerProcess.stop())
     return {
       file,
       bundle: bundle.id,
@@ -210,7 +197,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
       units,
       redis,
       coordinator,
-      miners: new Map(children),
+      miners: minerProcess,
       address: role => wallet(role).address as Address,
       stop,
     }
@@ -244,9 +231,9 @@ async function fund(
       await register(client, { me: address, key }, Date.now())
     }),
   )
-  for (const { id, name, class: class_ } of models) {
-    const prices = { basePrice: String(BASE_PRICE), tokenPrice: String(TOKEN_PRICE) }
-    await retry(() => operator.listModel({ id, name, class: class_, ...prices, maxContext: MAX_CONTEXT }))
+  for (const { header, path: _, ...model } of models) {
+    const terms = { basePrice: String(BASE_PRICE), tokenPrice: String(TOKEN_PRICE), maxContext: MAX_CONTEXT }
+    await retry(() => operator.listModel({ ...model, ...terms }, header))
   }
   for (const { address } of miners) {
     await retry(async () => {
@@ -312,14 +299,14 @@ async function startCoordinator(
   })
 }
 
-async function startMiner(
+/** Writes a miner's home and returns what the miners' program is told of it. */
+async function prepareMiner(
   dir: string,
   file: NetworkFile,
   wallets: string,
   { name, fault }: MinerRole,
   models: Readonly<Record<'bundle' | 'gguf', LocalModel>>,
-  logFile: string,
-): Promise<Child> {
+): Promise<string> {
   const home = minerHome(dir, name)
   await minerKey(home)
   await copyFile(join(wallets, `${name}.json`), join(home, 'wallet.json'))
@@ -339,10 +326,5 @@ async function startMiner(
       stopGraceSeconds: 0,
     }),
   )
-  return Child.start({
-    name,
-    script: fault ? FAULTY_MINER_PROGRAM : MINER_PROGRAM,
-    args: fault ? ['--home', home, '--fault', fault] : ['--home', home, 'start'],
-    logFile,
-  })
+  return fault ? `${home}=${fault}` : home
 }

@@ -1,0 +1,30 @@
+import { describeError } from '@apus/shared'
+import { Command } from 'commander'
+import { mine } from '../../node/src/commands/start.ts'
+import { homeAt } from '../../node/src/home/home.ts'
+import { type Fault, withFault } from './faulty-miner.ts'
+
+/** Several miners in one process: starting Node once for all of them saves seconds. `home=fault` is one that cheats. */
+const { args: miners } = new Command('miners').argument('<homes...>').parse()
+
+let starting = miners.length
+const io = {
+  env: process.env,
+  // Each says that it is ready in its first line.
+  print: (line: string) => {
+    if (line.startsWith('{') && --starting === 0) console.log(JSON.stringify({ ready: true, miners }))
+  },
+}
+
+try {
+  await Promise.all(
+    miners.map(miner => {
+      const [home, fault] = miner.split('=') as [string, Fault?]
+      return mine(io, homeAt(home), fault && withFault(fault))
+    }),
+  )
+  process.exit(0)
+} catch (error) {
+  console.error(describeError(error))
+  process.exit(1)
+}
