@@ -4,6 +4,7 @@ local check = require('apus.check')
 local clock = require('apus.clock')
 local config = require('apus.config')
 local deadlines = require('apus.deadlines')
+local disputes = require('apus.dispute-actions')
 local host = require('apus.host')
 local jobs = require('apus.jobs')
 local json = require('json')
@@ -89,8 +90,7 @@ end
 
 actions['List-Model'] = function(input)
   local tags = input.tags
-  local header = check.json(input.data)
-  if not header or #input.data > parameters.maxHeader then
+  if not check.json(input.data) or #input.data > parameters.maxHeader then
     refusal.raise('bad-data', 'The data must be a JSON object of at most ' .. parameters.maxHeader .. ' bytes.')
   end
   local model = {
@@ -102,6 +102,12 @@ actions['List-Model'] = function(input)
     maxContext = check.integer(tags, 'Max-Context', 1, MAX_CONTEXT),
     lister = input.from,
   }
+  if models.isVerifiable(model.class) then
+    model.manifest = models.manifest(model.id, input.data)
+    if model.maxContext > model.manifest.context then
+      refusal.raise('bad-tag', 'The tag Max-Context must be at most that of the manifest.')
+    end
+  end
   models.list(model)
   outbox.add(input.from, { { 'Action', 'Model-Listed' }, { 'Model', model.id } })
 end
@@ -135,6 +141,10 @@ end
 actions.Reveal = function(input)
   local job = jobs.get(check.id(input.tags, 'Job'))
   rounds.reveal(job, input.from, check.id(input.tags, 'Salt'), input.tags, input.data)
+end
+
+for name, action in pairs(disputes) do
+  actions[name] = action
 end
 
 questions.Tick = function(input)

@@ -2,6 +2,7 @@
 local amount = require('apus.amount')
 local clock = require('apus.clock')
 local deadlines = require('apus.deadlines')
+local evidence = require('apus.dispute-evidence')
 local json = require('json')
 local ledger = require('apus.ledger')
 local miners = require('apus.miners')
@@ -26,6 +27,7 @@ local function seatView(seat)
     audit = seat.audit,
     commitment = seat.commitment,
     resultRoot = seat.resultRoot,
+    statement = seat.lock and seat.result,
     paid = optionalText(seat.paid),
     slashed = optionalText(seat.slashed),
   }
@@ -52,6 +54,7 @@ local function encoded(job)
     promptId = job.promptId,
     promptHash = job.promptHash,
     promptTokens = job.promptTokens,
+    promptLength = job.promptLength,
     submitted = job.submitted,
     deadline = job.deadline,
     escrow = amount.text(job.escrow),
@@ -116,7 +119,7 @@ function jobs.open(job, id, requester, paidBy, fund)
   job.lock = job.verifiable
       and job.bond + amount.max(parameters.disputeBondFloor, job.seatPrice * amount.of(job.redundancy + 1))
     or amount.ZERO
-  job.seats, job.answers, job.duties = {}, {}, 0
+  job.seats, job.answers, job.duties, job.disputes = {}, {}, 0, 0
   job.redraws, job.auditDraws = 0, 0
   job.submitted = clock.now()
   job.state = 'submitted'
@@ -195,12 +198,13 @@ function jobs.release(job, seat)
   if not seat.lock then return end
   miners.unlock(seat.miner, seat.lock)
   seat.lock = nil
+  evidence.drop(seat)
   job.duties = job.duties - 1
 end
 
 --- Keeps an ended job without duties as text only, until it is forgotten.
 function jobs.retire(job)
-  if not job.ended or job.duties > 0 then return end
+  if not job.ended or job.duties > 0 or job.disputes > 0 or not state.jobs[job.id] then return end
   state.jobs[job.id] = nil
   state.archive[job.id] = encoded(job)
   local key = job.reference and referenceKey(job.requester, job.reference)

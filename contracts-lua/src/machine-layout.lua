@@ -68,6 +68,7 @@ function layout.of(m)
     firstLayer = next,
     perLayer = perLayer,
     layerLeaves = layerLeaves,
+    pieces = pieces,
     leafCount = pieces + over(m.vocab, PIECES_PER_LEAF) + over(m.tokenizerBytes, TOKENIZER_LEAF),
   }
 end

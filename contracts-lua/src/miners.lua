@@ -41,6 +41,7 @@ end
 
 --- Marks the miner as changed; with `drawn`, also what draws depend on.
 local function changed(miner, drawn)
+  miner.free = nil
   publish.changed('miners', miner.address, view(miner))
   if not drawn then return end
   miner.weight = nil
@@ -51,7 +52,8 @@ end
 
 --- Stake that is neither locked nor on its way out.
 local function free(miner)
-  return miner.stake - miner.locked - miner.unstaking
+  miner.free = miner.free or miner.stake - miner.locked - miner.unstaking
+  return miner.free
 end
 
 --- Chances in a draw are linear in stake and shrink with missed leases: stake / (1 + missed), 0 below the least stake.
@@ -270,6 +272,15 @@ function miners.seize(address, quantity, to)
   ledger.move(quantity, ledger.stake(miner), to)
   miner.locked = miner.locked - quantity
   assert(miner.locked >= amount.ZERO, 'more seized than locked')
+  changed(miner, true)
+end
+
+--- Gives units back that were seized; `locked` when the seat that they belong to is still bound.
+--- @param from table place
+function miners.restore(address, quantity, from, locked)
+  local miner = obtain(address)
+  ledger.move(quantity, from, ledger.stake(miner))
+  if locked then miner.locked = miner.locked + quantity end
   changed(miner, true)
 end
 

@@ -1,7 +1,10 @@
 --- Models that jobs can ask for.
 local amount = require('apus.amount')
+local data = require('apus.dispute-data')
 local json = require('json')
+local layout = require('apus.machine-layout')
 local ledger = require('apus.ledger')
+local manifest = require('apus.machine-manifest')
 local parameters = require('apus.parameters')
 local publish = require('apus.publish')
 local refusal = require('apus.refusal')
@@ -9,10 +12,13 @@ local state = require('apus.state')
 
 local models = {}
 
+local BUNDLE = 'apus.machine.1/bundle'
+
 --- Classes that nobody can recompute begin so; all others must be known as verifiable.
 local UNVERIFIABLE = '^llama%.cpp'
 
-local function isVerifiable(class)
+--- @return boolean whether the contract can recompute results of this class
+function models.isVerifiable(class)
   for _, verifiable in ipairs(parameters.verifiableClasses) do
     if class == verifiable then return true end
   end
@@ -32,11 +38,27 @@ local function view(model)
   })
 end
 
+--- The manifest that a lister shows: the first leaf of the bundle that the model id is the root of.
+--- @param id string model
+--- @param text string Data
+--- @return table manifest
+function models.manifest(id, text)
+  local fields = data.fields(text)
+  local leaf = data.bytes(fields, 'manifest')
+  local found = manifest.read(leaf)
+  if not found then refusal.raise('bad-manifest', 'The manifest is outside what the machine allows.') end
+  local proven = { leaf = leaf, path = data.hashes(fields, 'path') }
+  if not data.stands(id, layout.of(found).leafCount, 0, BUNDLE, proven) then
+    refusal.raise('bad-manifest', 'The manifest is not the first leaf of a bundle with this id.')
+  end
+  return found
+end
+
 --- Lists a model against a bond from the lister's account.
---- @param model table { id, name, class, basePrice, tokenPrice, maxContext, lister }
+--- @param model table { id, name, class, basePrice, tokenPrice, maxContext, lister, manifest in verifiable classes }
 function models.list(model)
   if state.models[model.id] then refusal.raise('already-listed', 'This model is listed already.') end
-  model.verifiable = isVerifiable(model.class)
+  model.verifiable = models.isVerifiable(model.class)
   if not model.verifiable and not model.class:match(UNVERIFIABLE) then
     refusal.raise('unknown-class', 'The class is neither verifiable here nor one of llama.cpp.')
   end

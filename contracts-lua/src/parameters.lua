@@ -14,6 +14,12 @@ local defaults = {
   revealWindow = 600000,
   --- Time in which anyone may show that a result is wrong: recomputing it takes as long as computing it.
   disputeWindow = 3600000,
+  --- Time of each side of a dispute, spent while it must move: a restart and a re-run of the job fit in many times.
+  disputeClock = 7200000,
+  --- Given back for every move, so that no chain of questions wears an honest side out.
+  disputeIncrement = 1200000,
+  --- A job that is due while disputes are open is looked at again after this time, if nothing else does it before.
+  disputeRecheck = 600000,
   --- A seat that committed must reveal within this time after its window or loses its bond.
   grace = 86400000,
   --- Stake stays for this long after it was asked back.
@@ -53,6 +59,8 @@ local defaults = {
 
   --- Shares of a lost bond: burnt at least a half; to the requester at most a fifth and at most the seat's price.
   slashRequester = 200000,
+  --- To whoever proved the fault.
+  slashProver = 300000,
 
   --- Seats of a job that asks for none: the least number of which one can be wrong and two still agree.
   redundancy = 3,
@@ -63,7 +71,7 @@ local defaults = {
   maxPrompt = 65536,
   --- Longest answer in bytes that a reveal carries itself.
   maxInlineAnswer = 32768,
-  --- Longest model header in bytes.
+  --- Longest data of a listing in bytes.
   maxHeader = 32768,
   --- Models that one miner may serve.
   maxServed = 64,

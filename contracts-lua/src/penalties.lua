@@ -31,20 +31,44 @@ end
 function penalties.late(job, seat, index)
   local fee = amount.min(amount.share(job.seatPrice, parameters.lateFee), seat.lock)
   seize(seat, fee, ledger.BURNING)
+  seat.disputableUntil = clock.now() + parameters.disputeWindow
   due(job, seat, index, parameters.disputeWindow)
 end
 
---- Takes the bond of a seat: a part of it goes to the requester, all else is burnt.
-local function slash(job, seat)
+--- Takes the bond of a seat: parts of it go to the requester and to who proved the fault, all else is burnt.
+--- @param prover string | nil address
+local function slash(job, seat, prover)
   local part = amount.min(job.seatPrice, amount.share(job.bond, parameters.slashRequester))
+  local reward = prover and amount.share(job.bond, parameters.slashProver) or amount.ZERO
   seize(seat, part, ledger.account(job.requester))
-  seize(seat, job.bond - part, ledger.BURNING)
+  if prover then seize(seat, reward, ledger.account(prover)) end
+  seize(seat, job.bond - part - reward, ledger.BURNING)
   seat.slashed = job.bond
   miners.convicted(seat.miner)
 end
 
---- Ends a late seat whose time is over: without a reveal it loses its bond.
-local function close(job, seat)
+--- What a convicted seat was paid goes back to the requester, from the rest of its lock.
+local function takeBack(job, seat)
+  if not seat.paid then return end
+  local wage = amount.min(seat.paid, seat.lock)
+  seize(seat, wage, ledger.account(job.requester))
+  job.refunded = job.refunded + wage
+  job.agreed.seats = job.agreed.seats - 1
+  seat.paid = nil
+end
+
+--- Convicts a revealed seat: it loses its bond, once, and its pay, and owes nothing more.
+--- @param prover string address
+function penalties.convict(job, seat, prover)
+  slash(job, seat, prover)
+  takeBack(job, seat)
+  seat.dutyEnds = nil
+  jobs.release(job, seat)
+end
+
+--- Ends a late seat whose time is over, when nobody disputes it: without a reveal it loses its bond.
+local function close(job, seat, index)
+  if seat.resultRoot and job.disputes > 0 then return due(job, seat, index, parameters.disputeRecheck) end
   if not seat.resultRoot then slash(job, seat) end
   seat.dutyEnds = nil
   jobs.release(job, seat)
@@ -54,8 +78,8 @@ end
 
 --- Ends the late seats of a job whose time is over.
 function penalties.touch(job)
-  for _, seat in ipairs(job.seats) do
-    if seat.dutyEnds and seat.dutyEnds <= clock.now() then close(job, seat) end
+  for index, seat in ipairs(job.seats) do
+    if seat.dutyEnds and seat.dutyEnds <= clock.now() then close(job, seat, index) end
   end
 end
 
@@ -63,7 +87,7 @@ deadlines.handle('seat', function(entry)
   local job = state.jobs[entry.job]
   local seat = job and job.seats[entry.seat]
   if not seat or seat.dutyEnds ~= entry.at then return false end
-  close(job, seat)
+  close(job, seat, entry.seat)
   return true
 end)
 

@@ -192,7 +192,13 @@ local function majority(job, found, roots)
   return nil
 end
 
+--- Ends a job whose seats were all convicted: what they were paid has gone back.
+local function refuse(job)
+  jobs.finish(job, 'refunded', 'all-convicted')
+end
+
 local function settle(job)
+  if job.verifiable and job.agreed.seats == 0 then return refuse(job) end
   local audited = #seatsIn(job, 'revealed') > 0 and job.auditRevealed
   for _, place in ipairs(job.seats) do
     if audited and place.paid then miners.won(place.miner) end
@@ -223,11 +229,18 @@ local function decide(job)
   if job.deliver ~= 'Final' then jobs.respond(job) end
 end
 
+--- One root is left of a job that was held: its seats are paid, and what is left of the window still counts.
+local function agree(job, found)
+  jobs.pay(job, found)
+  job.state = 'agreed'
+  if job.deliver ~= 'Final' then jobs.respond(job) end
+end
+
 local function closeHeld(job)
   local found, _, distinct = revealed(job)
+  if #found == 0 then return refuse(job) end
   if distinct ~= 1 then return jobs.finish(job, 'refunded', 'unequal-results') end
-  jobs.pay(job, found)
-  if job.deliver ~= 'Final' then jobs.respond(job) end
+  agree(job, found)
   settle(job)
 end
 
@@ -255,12 +268,31 @@ local OVERDUE = {
     end
     decide(job)
   end,
-  agreed = settle,
-  held = closeHeld,
 }
+
+--- Nothing is final while a dispute is open.
+for name, close in pairs({ agreed = settle, held = closeHeld }) do
+  OVERDUE[name] = function(job)
+    if job.disputes > 0 then return jobs.expire(job, parameters.disputeRecheck) end
+    close(job)
+  end
+end
+
 OVERDUE.auditing = function(job)
   if job.awaiting then return startRevealing(job) end
   OVERDUE.seated(job)
+end
+
+--- Makes the moves of a job of which a dispute or a conviction has ended: when no dispute is open, a held job with one
+--- root left is paid, one without any seat left is refunded, and what was only held up by disputes is final.
+function rounds.resolve(job)
+  if job.ended then return jobs.retire(job) end
+  if job.disputes > 0 or (job.state ~= 'held' and job.state ~= 'agreed') then return end
+  local found, _, distinct = revealed(job)
+  if #found == 0 then return refuse(job) end
+  if job.state == 'held' and distinct == 1 then agree(job, found) end
+  if job.finalAt <= clock.now() then OVERDUE[job.state](job) end
+  jobs.changed(job)
 end
 
 --- Makes the job's overdue moves.
@@ -341,7 +373,7 @@ function rounds.reveal(job, miner, salt, tags, data)
     refusal.raise('reveal-mismatch', 'The reveal does not open the commitment.')
   end
   if place.state == 'late' then
-    place.resultRoot = root
+    place.resultRoot, place.result = root, result
     penalties.late(job, place, index)
   else
     local answer = results.answer(job, result, tags, data)

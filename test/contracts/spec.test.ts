@@ -29,11 +29,15 @@ const sorted = (names: readonly string[]) => [...names].sort()
 
 it('SPEC.md, actions.ts and the Lua handlers name the same actions', async () => {
   const spec = await read('SPEC.md')
-  const network = handlersOf(await read('src/actions.lua'), ['actions', 'questions'])
+  const network = [
+    ...handlersOf(await read('src/actions.lua'), ['actions', 'questions']),
+    ...handlersOf(await read('src/dispute-actions.lua'), ['actions']),
+  ]
   const token = handlersOf(await read('src/token.lua'), ['changing', 'asking'])
   const deposits = handlersOf(await read('src/deposits.lua'), ['purposes'])
   expect(sorted(network)).toEqual(sorted(NETWORK_ACTIONS))
-  expect(sorted(actionsUnder(spec, '### Direct'))).toEqual(sorted(NETWORK_ACTIONS))
+  const described = [...actionsUnder(spec, '### Direct'), ...actionsUnder(spec, '## Disputes')]
+  expect(sorted(described)).toEqual(sorted(NETWORK_ACTIONS))
   expect(sorted(token)).toEqual(sorted(TOKEN_ACTIONS))
   expect(sorted(actionsUnder(spec, '## token'))).toEqual(sorted(TOKEN_ACTIONS))
   expect(sorted(deposits)).toEqual(sorted(DEPOSIT_ACTIONS))
@@ -61,8 +65,10 @@ it('SPEC.md names every code that the contracts can answer, and no other', async
   const from = spec.indexOf('### Codes')
   const section = spec.slice(from, spec.indexOf("## A job's states"))
   const token = spec.slice(spec.indexOf('Codes:'), spec.indexOf('## network'))
+  const disputes = spec.slice(spec.indexOf('| what came in', spec.indexOf('## Disputes')))
+  const disputed = disputes.slice(0, disputes.indexOf('**Published**'))
   const named = new Set(
-    [...`${section}\n${token}`.matchAll(/`([a-z-]+)`/g)]
+    [...`${section}\n${disputed}\n${token}`.matchAll(/`([a-z-]+)`/g)]
       .map(m => m[1] ?? '')
       .filter(code => code !== 'unused'),
   )

@@ -13,8 +13,9 @@ import {
 } from '@apus/shared'
 import type { LuaValue } from '../../contracts-lua/tools/bundle.ts'
 import { APUS, addressOf, digestOf, type Outcome, type Tags, World } from './contracts.ts'
+import { LISTED_BUNDLE, listingOf } from './listed-bundle.ts'
 
-export const MODEL = addressOf('model')
+export const MODEL = LISTED_BUNDLE.root
 export const CLASS = 'apus-machine-1'
 export const BASE_PRICE = APUS
 export const TOKEN_PRICE = APUS / 100n
@@ -145,7 +146,7 @@ export async function stage(
       'Token-Price': String(TOKEN_PRICE),
       'Max-Context': '4096',
     },
-    '{}',
+    JSON.stringify(listingOf(LISTED_BUNDLE)),
   )
   const miners = names.map(name => new Miner(world, name))
   for (const miner of miners) {

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
 import {
+  type DisputeView,
+  disputeView,
   type JobView,
   jobView,
   type MinerView,
@@ -49,6 +51,9 @@ export const TEST_PARAMETERS = {
   commitWindow: 10 * MINUTE,
   revealWindow: 10 * MINUTE,
   disputeWindow: 20 * MINUTE,
+  disputeClock: 10 * MINUTE,
+  disputeIncrement: 2 * MINUTE,
+  disputeRecheck: 10 * MINUTE,
   grace: 60 * MINUTE,
   unstakeDelay: 30 * MINUTE,
   drawTimeout: 10 * MINUTE,
@@ -201,6 +206,10 @@ export class World {
     return jobView.parse(JSON.parse(this.#entry('network', 'jobs', id) ?? 'null'))
   }
 
+  dispute(id: string): DisputeView {
+    return disputeView.parse(JSON.parse(this.#entry('network', 'disputes', id) ?? 'null'))
+  }
+
   miner(address: string): MinerView {
     return minerView.parse(JSON.parse(this.#entry('network', 'miners', address) ?? 'null'))
   }
@@ -289,7 +298,18 @@ export class World {
     }
     const parameters = JSON.parse(String(network.parameters)) as { listingBond: string }
     const models = this.#views(network.models, modelView)
-    check(BigInt(models.length) * BigInt(parameters.listingBond) === bonds, 'bonds add up')
+    const open = this.#views(network.disputes, disputeView).filter(
+      d => d.turn !== undefined || d.state === 'waiting',
+    )
+    const atStake = sum(open.map(d => BigInt(d.bond)))
+    check(BigInt(models.length) * BigInt(parameters.listingBond) + atStake === bonds, 'bonds add up')
+    for (const job of jobs) {
+      const slashed = job.seats.filter(s => s.slashed !== undefined)
+      check(
+        slashed.every(s => s.paid === undefined),
+        'no convicted seat keeps its pay',
+      )
+    }
     const inFlight = (actions: readonly string[]) =>
       sum(
         this.flying

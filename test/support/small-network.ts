@@ -8,7 +8,6 @@ import {
   type AoConfig,
   connectAo,
   createLogger,
-  digest,
   type Logger,
   type ModelId,
   NetworkClient,
@@ -27,6 +26,7 @@ import type { LoadedModel } from '../../node/src/engine/engine.ts'
 import { createMiner, type Miner } from '../../node/src/miner.ts'
 import { register } from '../../node/src/work/registration.ts'
 import { aoConfig, spawnUnits, type UnitsChild } from './ao-units.ts'
+import { LISTED_BUNDLE, listingOf } from './listed-bundle.ts'
 import { noOpModel } from './no-op-model.ts'
 
 const APUS = 10n ** 12n
@@ -37,7 +37,7 @@ const LISTING = 1_000n * APUS
 /** RSA-4096 keys take seconds to make, so those of tests are kept. */
 const WALLETS = join(import.meta.dirname, '../../.cache/test-wallets')
 
-export const MODEL = digest('test/model', 'no-op') as ModelId
+export const MODEL = LISTED_BUNDLE.root as ModelId
 const MODEL_CLASS = 'apus-machine-1'
 
 export interface SmallNetworkOptions {
@@ -142,14 +142,17 @@ async function open(
 
   await requester.client.deposit(FUNDS)
   await until(async () => (await requester.client.account(requester.address)) >= LISTING)
-  await requester.client.listModel({
-    id: MODEL,
-    name: 'no-op',
-    class: MODEL_CLASS,
-    basePrice: String(APUS),
-    tokenPrice: String(APUS / 100n),
-    maxContext: 4096,
-  })
+  await requester.client.listModel(
+    {
+      id: MODEL,
+      name: 'no-op',
+      class: MODEL_CLASS,
+      basePrice: String(APUS),
+      tokenPrice: String(APUS / 100n),
+      maxContext: 4096,
+    },
+    listingOf(LISTED_BUNDLE),
+  )
   for (const miner of miners) {
     await miner.client.stake(STAKE)
     await register(miner.client, { me: miner.address, key: miner.key }, Date.now())

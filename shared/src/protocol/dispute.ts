@@ -45,18 +45,6 @@ export const disputePayloads = {
     count: z.int().min(1).optional(),
   }),
   'Prove-Answer': z.strictObject({ piece: provenLeaf, checkpoint: provenLeaf, pieces: provenLeaf }),
-  'Prove-Equivocation': z.strictObject({
-    /** The signed commitment's canonical bytes. */
-    commitment: bytesText,
-    salt: digestText,
-    statement: z.strictObject({
-      count: z.int(),
-      finish: z.enum(['stop', 'length']),
-      checkpointRoot: digestText,
-      kvRoot: digestText,
-      answerRoot: digestText,
-    }),
-  }),
 } as const
 
 export type DisputePayload<A extends keyof typeof disputePayloads> = z.infer<(typeof disputePayloads)[A]>

@@ -1,0 +1,22 @@
+--- The actions of disputes.
+local moves = require('apus.dispute-moves')
+local proofs = require('apus.dispute-proofs')
+
+local actions = {}
+
+actions['Open-Dispute'] = moves.open
+actions['Answer-Level'] = moves.answerLevel
+actions['Answer-Pages'] = moves.answerPages
+actions['Answer-Stages'] = moves.answerStages
+actions['Answer-Operations'] = moves.answerOperations
+actions['Answer-Chunks'] = moves.answerChunks
+actions['Pick-Node'] = moves.pickNode
+actions['Pick-Row'] = moves.pickRow
+actions['Pick-Stage'] = moves.pickStage
+actions['Pick-Operation'] = moves.pickOperation
+actions['Ask-Pages'] = moves.askPages
+actions['Prove-Step'] = moves.proveStep
+actions['Prove-Structure'] = proofs.structure
+actions['Prove-Answer'] = proofs.answer
+
+return actions

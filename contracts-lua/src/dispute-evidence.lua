@@ -1,0 +1,37 @@
+--- What accused seats have answered. An answer stands for the seat, whoever asked: later disputes go on from it, and
+--- nobody can answer one question in two ways.
+local publish = require('apus.publish')
+local state = require('apus.state')
+
+local evidence = {}
+
+local function keyOf(job, seat, what)
+  return job.id .. '.' .. seat.miner .. '.' .. what
+end
+
+--- @param what string which answer
+--- @return table | nil record as it was kept
+function evidence.find(job, seat, what)
+  return state.evidence[keyOf(job, seat, what)]
+end
+
+--- @param record table what was read from it
+--- @param text string Data as it came, for publication
+function evidence.keep(job, seat, what, record, text)
+  local key = keyOf(job, seat, what)
+  state.evidence[key] = record
+  seat.evidence = seat.evidence or {}
+  seat.evidence[#seat.evidence + 1] = key
+  publish.entry('evidence', key, text)
+end
+
+--- Forgets a seat's answers when nothing can be asked of it any more.
+function evidence.drop(seat)
+  for _, key in ipairs(seat.evidence or {}) do
+    state.evidence[key] = nil
+    publish.entry('evidence', key, '')
+  end
+  seat.evidence = nil
+end
+
+return evidence

@@ -1,0 +1,351 @@
+--- A dispute from its opening to its end: the bond, the queue of the accused, whose turn it is and how long, and what
+--- its end means. What the moves say is the affair of dispute-moves.
+local amount = require('apus.amount')
+local clock = require('apus.clock')
+local deadlines = require('apus.deadlines')
+local jobs = require('apus.jobs')
+local json = require('json')
+local ledger = require('apus.ledger')
+local miners = require('apus.miners')
+local outbox = require('apus.outbox')
+local parameters = require('apus.parameters')
+local penalties = require('apus.penalties')
+local publish = require('apus.publish')
+local refusal = require('apus.refusal')
+local rounds = require('apus.rounds')
+local state = require('apus.state')
+
+local dispute = {}
+
+local HALF = 500000
+--- A bond grows by a quarter for every dispute that waits already.
+local BOND_STEPS = 4
+--- Disputes of one accused that run at the same time.
+local MAX_RUNNING = 4
+--- Disputes ended by one move after the accused was convicted; the next move ends more.
+local MOOT_BATCH = 16
+
+local function view(d)
+  return function()
+    return json.encode({
+      id = d.id,
+      job = d.job,
+      accused = d.accused,
+      challenger = d.challenger,
+      state = d.state,
+      bond = amount.text(d.bond),
+      opened = d.opened,
+      turn = d.turn,
+      moves = d.moves,
+      deadline = d.deadline,
+      clocks = d.clocks,
+      tree = d.tree,
+      level = d.level,
+      node = d.node,
+      pages = d.pages,
+      position = d.position,
+      ceiling = d.ceiling,
+      stage = d.stage,
+      operation = d.operation,
+      asked = d.asked,
+      chunk = d.chunk,
+    })
+  end
+end
+
+local function changed(d)
+  publish.changed('disputes', d.id, view(d))
+end
+
+local function queueOf(accused)
+  local queue = state.disputeQueues[accused]
+  if not queue then
+    queue = { running = 0, waiting = 0, first = { from = 1, to = 0 }, later = { from = 1, to = 0 } }
+    state.disputeQueues[accused] = queue
+  end
+  return queue
+end
+
+--- The seat of a job that a wallet has, or nil.
+--- @return table | nil seat
+--- @return integer | nil index
+function dispute.seat(job, miner)
+  for index, seat in ipairs(job.seats) do
+    if seat.miner == miner then return seat, index end
+  end
+  return nil
+end
+
+-- Turns.
+
+--- @param side 'accused' | 'challenger'
+--- @param moves string[] actions that it may take
+function dispute.turn(d, side, moves)
+  d.turn, d.moves, d.began = side, moves, clock.now()
+  d.deadline = d.began + d.clocks[side]
+  deadlines.add(d.deadline, 'dispute', { dispute = d.id })
+  changed(d)
+end
+
+--- The side whose turn it was has moved: it keeps the time it did not use, and gets some back.
+function dispute.moved(d)
+  local left = d.clocks[d.turn] - (clock.now() - d.began) + parameters.disputeIncrement
+  d.clocks[d.turn] = math.min(parameters.disputeClock, left)
+end
+
+local asksFirst
+
+--- @param ask fun(d: table) asks the first question of a dispute that begins to run
+function dispute.begins(ask)
+  asksFirst = ask
+end
+
+local function pop(queue)
+  local list = queue.first.from <= queue.first.to and queue.first or queue.later
+  local id = list[list.from]
+  if not id then return nil end
+  list[list.from] = nil
+  list.from = list.from + 1
+  return id
+end
+
+local function isMoot(d)
+  return dispute.seat(state.jobs[d.job], d.accused).slashed
+end
+
+--- Starts waiting disputes while the accused has fewer running than it must answer at a time.
+local function startNext(accused)
+  local queue = queueOf(accused)
+  while queue.running < MAX_RUNNING do
+    local id = pop(queue)
+    if not id then break end
+    local d = state.disputes[id]
+    if d and d.state == 'waiting' and not isMoot(d) then
+      queue.waiting, queue.running = queue.waiting - 1, queue.running + 1
+      d.state = 'running'
+      asksFirst(d)
+    end
+  end
+  if queue.running == 0 and queue.waiting == 0 then state.disputeQueues[accused] = nil end
+end
+
+-- Bonds.
+
+--- What opening one more dispute against this wallet costs now.
+local function bondOf(job, accused)
+  local waiting = queueOf(accused).waiting
+  return (job.lock - job.bond) * amount.of(BOND_STEPS + waiting) // amount.of(BOND_STEPS)
+end
+
+--- Takes the bond from the challenger's account, and what is missing there from what its seat has locked for it.
+local function takeBond(d, job, bond)
+  local seat = dispute.seat(job, d.challenger)
+  local reserve = seat and seat.lock and not seat.slashed and seat.lock - job.bond or amount.ZERO
+  local account = amount.min(bond, ledger.balance(d.challenger))
+  local rest = bond - account
+  if reserve < rest then
+    refusal.raise('underpaid', 'The bond is ' .. amount.text(bond) .. ' units, the account holds '
+      .. amount.text(ledger.balance(d.challenger)) .. '.')
+  end
+  ledger.move(account, ledger.account(d.challenger), ledger.bond(d))
+  if amount.ZERO < rest then
+    miners.seize(d.challenger, rest, ledger.bond(d))
+    seat.lock = seat.lock - rest
+  end
+  d.staked = rest
+end
+
+local function returnBond(d, job)
+  if amount.ZERO < d.staked then
+    local seat = dispute.seat(job, d.challenger)
+    miners.restore(d.challenger, d.staked, ledger.bond(d), seat.lock ~= nil)
+    if seat.lock then seat.lock = seat.lock + d.staked end
+  end
+  ledger.move(d.bond, ledger.bond(d), ledger.account(d.challenger))
+end
+
+local function loseBond(d)
+  local half = amount.share(d.bond, HALF)
+  ledger.move(half, ledger.bond(d), ledger.account(d.accused))
+  ledger.move(d.bond, ledger.bond(d), ledger.BURNING)
+end
+
+-- Ends.
+
+local END_NOTICE = 'Dispute-Ended'
+
+local function close(d, last)
+  local job, queue = state.jobs[d.job], queueOf(d.accused)
+  local bond = d.bond
+  if d.state == 'running' then
+    queue.running = queue.running - 1
+  else
+    queue.waiting = queue.waiting - 1
+  end
+  if last == 'refuted' or last == 'abandoned' then loseBond(d) else returnBond(d, job) end
+  d.state, d.turn, d.moves, d.deadline = last, nil, nil, nil
+  changed(d)
+  for _, party in ipairs({ d.accused, d.challenger }) do
+    outbox.add(party, {
+      { 'Action', END_NOTICE }, { 'Dispute', d.id }, { 'Job', d.job }, { 'State', last }, { 'Bond', amount.text(bond) },
+    })
+  end
+  state.disputes[d.id] = nil
+  job.disputes = job.disputes - 1
+  startNext(d.accused)
+end
+
+--- Ends disputes of a seat that was convicted; returns whether more are open.
+local function closeMoot(seat)
+  local list = seat.disputes or {}
+  local done = 0
+  while #list > 0 and done < MOOT_BATCH do
+    local d = state.disputes[table.remove(list)]
+    if d then
+      close(d, 'moot')
+      done = done + 1
+    end
+  end
+  return #list > 0
+end
+
+local function closeMootOf(job, index)
+  if closeMoot(job.seats[index]) then
+    deadlines.add(clock.now(), 'moot', { job = job.id, seat = index })
+  end
+end
+
+deadlines.handle('moot', function(entry)
+  local job = state.jobs[entry.job]
+  if not job then return false end
+  closeMootOf(job, entry.seat)
+  rounds.resolve(job)
+  return true
+end)
+
+--- Takes a seat's bond and ends all disputes about it; `d`, if any, as the one that was won.
+local function convict(job, seat, prover, d, last)
+  local _, index = dispute.seat(job, seat.miner)
+  penalties.convict(job, seat, prover)
+  if d then close(d, last) end
+  closeMootOf(job, index)
+  jobs.changed(job)
+  rounds.resolve(job)
+end
+
+--- A seat is guilty by a proof in one message.
+--- @param prover string address
+function dispute.convict(job, seat, prover)
+  convict(job, seat, prover)
+end
+
+--- The challenger has shown a fault, or the accused has not answered.
+--- @param last 'proven' | 'silent'
+function dispute.won(d, last)
+  local job = state.jobs[d.job]
+  convict(job, dispute.seat(job, d.accused), d.challenger, d, last)
+end
+
+--- The challenger was wrong, or has not moved.
+--- @param last 'refuted' | 'abandoned'
+function dispute.lost(d, last)
+  local job = state.jobs[d.job]
+  close(d, last)
+  rounds.resolve(job)
+end
+
+local function timeOut(d)
+  if d.turn == 'accused' then return dispute.won(d, 'silent') end
+  dispute.lost(d, 'abandoned')
+end
+
+deadlines.handle('dispute', function(entry)
+  local d = state.disputes[entry.dispute]
+  if not d or d.state ~= 'running' or d.deadline ~= entry.at then return false end
+  timeOut(d)
+  return true
+end)
+
+-- Opening and finding.
+
+local function mayOpen(job, accused, challenger)
+  if not job.verifiable then refusal.raise('not-verifiable', 'Nobody can recompute results of this class.') end
+  local seat = dispute.seat(job, accused)
+  if not seat or not seat.result then refusal.raise('not-revealed', 'The accused has revealed nothing in this job.') end
+  if seat.slashed then refusal.raise('already-convicted', 'This seat was convicted.') end
+  if accused == challenger then refusal.raise('own-seat', 'Nobody accuses itself.') end
+  if seat.state ~= 'late' and job.state == 'revealing' then
+    refusal.raise('too-early', 'Disputes begin when all seats have revealed or are late.')
+  end
+  local ends = seat.state == 'late' and seat.disputableUntil or job.finalAt
+  if not seat.lock or ends <= clock.now() then refusal.raise('window-over', 'The time for disputes is over.') end
+  return seat
+end
+
+--- The seat that a challenger may accuse now, or a refusal.
+--- @return table seat
+function dispute.accuse(job, accused, challenger)
+  rounds.touch(job)
+  return mayOpen(job, accused, challenger)
+end
+
+--- Opens a dispute: it runs at once when the accused has few enough, else it waits.
+--- @param opening table { id, job, accused, challenger, position or pages or tree }
+--- @param promptLength integer of the job, proven
+function dispute.open(opening, job, seat, promptLength)
+  local d, queue = opening, queueOf(opening.accused)
+  d.bond, d.opened, d.state = amount.ZERO, clock.now(), 'waiting'
+  d.clocks = { accused = parameters.disputeClock, challenger = parameters.disputeClock }
+  takeBond(d, job, bondOf(job, d.accused))
+  job.disputes = job.disputes + 1
+  if not job.promptLength then
+    job.promptLength = promptLength
+    jobs.changed(job)
+  end
+  seat.disputes = seat.disputes or {}
+  seat.disputes[#seat.disputes + 1] = d.id
+  state.disputes[d.id] = d
+  local own = dispute.seat(job, d.challenger)
+  local differs = own and own.resultRoot and not own.slashed and own.resultRoot ~= seat.resultRoot
+  local list = differs and queue.first or queue.later
+  list.to = list.to + 1
+  list[list.to] = d.id
+  queue.waiting = queue.waiting + 1
+  changed(d)
+  for _, party in ipairs({ d.accused, d.challenger }) do
+    outbox.add(party, {
+      { 'Action', 'Dispute-Opened' }, { 'Dispute', d.id }, { 'Job', d.job }, { 'Accused', d.accused },
+      { 'Challenger', d.challenger }, { 'Bond', amount.text(d.bond) },
+    })
+  end
+  startNext(d.accused)
+end
+
+--- The open dispute in which this wallet must make this move now, or a refusal.
+--- @param id string
+--- @param from string
+--- @param move string action
+--- @return table dispute
+--- @return table job
+--- @return table seat of the accused
+function dispute.due(id, from, move)
+  local d = state.disputes[id]
+  if d and d.state == 'running' and d.deadline <= clock.now() then
+    timeOut(d)
+    d = nil
+  end
+  if not d then refusal.raise('unknown-dispute', 'No dispute with this id is open.') end
+  local job = state.jobs[d.job]
+  local seat = dispute.seat(job, d.accused)
+  if d.state == 'waiting' then refusal.raise('dispute-waits', 'The dispute waits for others to end.') end
+  local isDue = false
+  for _, allowed in ipairs(d.moves) do
+    isDue = isDue or allowed == move
+  end
+  if d[d.turn] ~= from or not isDue then
+    refusal.raise('not-your-move', 'It is the turn of the ' .. d.turn .. ': ' .. table.concat(d.moves, ' or ') .. '.')
+  end
+  return d, job, seat
+end
+
+return dispute
