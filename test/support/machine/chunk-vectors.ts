@@ -62,7 +62,7 @@ const spaced = <T>(list: readonly T[], count: number): T[] =>
     .filter((_, i) => i % Math.ceil(list.length / count) === Math.floor(list.length / count / 2))
     .slice(0, count)
 
-/** All chunks of some positions of some models, by model. */
+/** Some chunks of every operation of two positions, by model. */
 async function runChunks(): Promise<ChunkVector[][]> {
   const sampler = samplerSettings.parse({
     temperature: 50_000,
@@ -73,7 +73,7 @@ async function runChunks(): Promise<ChunkVector[][]> {
   })
   const all: ChunkVector[][] = []
   for (const [i, shape] of AWKWARD_SHAPES.entries()) {
-    if (shape.name.startsWith('many')) continue
+    if (shape.name.startsWith('many') || shape.name === 'two leaves') continue
     const length = shape.name === 'tiny' ? 66 : 2
     const request = {
       prompt: Array.from({ length }, (_, k) => (k * 5) % (shape.vocab ?? 70)),
@@ -86,7 +86,7 @@ async function runChunks(): Promise<ChunkVector[][]> {
     const vectors: ChunkVector[] = []
     for (const [position, { operations }] of positions) {
       for (const { operation, leaves } of [...operations.values()].flat()) {
-        for (let c = 0; c < operation.chunks; c++) {
+        for (const c of new Set([0, operation.chunks >> 1, operation.chunks - 1])) {
           const { step, inputs, leaf, from, length } = operation.chunk(c)
           if (!step) continue
           const bytes = inputs.map(input => readInput(input, source(position)))
