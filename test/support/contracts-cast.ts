@@ -14,6 +14,7 @@ import {
 import type { LuaValue } from '../../contracts-lua/tools/bundle.ts'
 import { APUS, addressOf, digestOf, type Outcome, type Tags, World } from './contracts.ts'
 import { LISTED_BUNDLE, listingOf } from './listed-bundle.ts'
+import type { MemoryBundle } from './machine/random-model.ts'
 
 export const MODEL = LISTED_BUNDLE.root
 export const CLASS = 'apus-machine-1'
@@ -118,8 +119,12 @@ export async function stage(
     /** What each miner holds besides its stake. */
     readonly purse?: bigint
     readonly parameters?: Readonly<Record<string, LuaValue>>
+    /** The model that is listed and served. */
+    readonly bundle?: MemoryBundle
+    readonly maxContext?: number
   } = {},
 ): Promise<Cast> {
+  const bundle = options.bundle ?? LISTED_BUNDLE
   const count = options.miners ?? 5
   const stake = options.stake ?? 5_000n * APUS
   const requester = addressOf('requester')
@@ -139,14 +144,14 @@ export async function stage(
     world.network,
     'List-Model',
     {
-      Model: MODEL,
+      Model: bundle.root,
       Name: 'a model',
       Class: options.class ?? CLASS,
       'Base-Price': String(BASE_PRICE),
       'Token-Price': String(TOKEN_PRICE),
-      'Max-Context': '4096',
+      'Max-Context': String(options.maxContext ?? 4096),
     },
-    JSON.stringify(listingOf(LISTED_BUNDLE)),
+    JSON.stringify(listingOf(bundle)),
   )
   const miners = names.map(name => new Miner(world, name))
   for (const miner of miners) {
@@ -156,7 +161,7 @@ export async function stage(
       'Node-Signature': SIGNATURE,
       Expires: String(world.now + 1_000 * 86_400_000),
     })
-    await miner.act('Serve', {}, JSON.stringify([MODEL]))
+    await miner.act('Serve', {}, JSON.stringify([bundle.root]))
   }
   return { world, miners, requester, lister }
 }

@@ -1,0 +1,260 @@
+import {
+  accusedAnswer,
+  challengerMove,
+  type DisputeMessage,
+  type DisputeView,
+  type Evidence,
+  OracleRetrace,
+  openingMove,
+  promptTokensRoot,
+  provingBundle,
+  type Result,
+  type Retrace,
+  Said,
+  type StatementView,
+  samplerSettings,
+} from '@apus/shared'
+import { jobNoise, type RunRequest } from '../../../shared/src/machine/index.ts'
+import type { SamplerSettings } from '../../../shared/src/protocol/sampler.ts'
+import type { Outcome, World } from '../contracts.ts'
+import { type Cast, JOB_TAGS, type Miner, seated, stage, submit, tick } from '../contracts-cast.ts'
+import { type MemoryBundle, type ModelShape, randomBundle } from '../machine/random-model.ts'
+import { statementOf } from './play.ts'
+
+/** A model small enough that a position is traced in milliseconds, with everything that the machine has. */
+export const TRIAL_SHAPE: ModelShape = {
+  name: 'trial',
+  layers: 2,
+  width: 40,
+  heads: 4,
+  kvHeads: 2,
+  headSize: 8,
+  hidden: 70,
+  vocab: 200,
+  context: 256,
+  tied: false,
+}
+
+export interface TrialOptions {
+  readonly shape?: ModelShape
+  readonly seed?: number
+  readonly promptLength?: number
+  readonly maxTokens?: number
+  readonly sampler?: Partial<SamplerSettings>
+  readonly stop?: readonly string[]
+  readonly redundancy?: number
+  readonly miners?: number
+  readonly purse?: bigint
+}
+
+/** What a seat of a trial computed. */
+export interface Side {
+  readonly miner: Miner
+  readonly run: Retrace
+  readonly statement: StatementView
+}
+
+/** A job whose seats run a real model on the oracle: what they reveal can be disputed to the last chunk. */
+export class Trial {
+  readonly cast: Cast
+  readonly job: string
+  readonly bundle: MemoryBundle
+  readonly request: RunRequest
+  readonly honest: OracleRetrace
+  readonly sides = new Map<string, Side>()
+  #count = 0
+
+  private constructor(
+    cast: Cast,
+    job: string,
+    bundle: MemoryBundle,
+    request: RunRequest,
+    honest: OracleRetrace,
+  ) {
+    this.cast = cast
+    this.job = job
+    this.bundle = bundle
+    this.request = request
+    this.honest = honest
+  }
+
+  /** Lists the model, submits a job and lets its seats be drawn. */
+  static async open(options: TrialOptions = {}): Promise<Trial> {
+    const shape = options.shape ?? TRIAL_SHAPE
+    const bundle = randomBundle(shape, options.seed ?? 1)
+    const cast = await stage({
+      miners: options.miners ?? 4,
+      bundle,
+      maxContext: shape.context ?? 512,
+      ...(options.purse === undefined ? {} : { purse: options.purse }),
+    })
+    return Trial.submit(cast, bundle, options)
+  }
+
+  /** Submits one more job to the same network. */
+  static async submit(cast: Cast, bundle: MemoryBundle, options: TrialOptions = {}): Promise<Trial> {
+    const vocab = options.shape?.vocab ?? TRIAL_SHAPE.vocab ?? 70
+    const sampler = samplerSettings.parse(options.sampler ?? {})
+    const stop = options.stop ?? []
+    const maxTokens = options.maxTokens ?? 4
+    const prompt = Array.from({ length: options.promptLength ?? 5 }, (_, i) => (i * 37 + 11) % vocab)
+    const job = await submit(cast, {
+      ...JOB_TAGS,
+      'X-Model': bundle.root,
+      'X-Max-Tokens': String(maxTokens),
+      'X-Redundancy': String(options.redundancy ?? 2),
+      'X-Sampler': JSON.stringify(sampler),
+      'X-Stop': JSON.stringify(stop),
+    })
+    await tick(cast)
+    const request: RunRequest = {
+      prompt,
+      sampler,
+      noise: jobNoise(job, sampler.seed),
+      maxTokens,
+      stop: stop.map(text => new Uint8Array(Buffer.from(text))),
+    }
+    const honest = await OracleRetrace.run(proving(bundle), request, new AbortController().signal)
+    return new Trial(cast, job, bundle, request, honest)
+  }
+
+  get world(): World {
+    return this.cast.world
+  }
+
+  /** A run of something else than what was asked for. */
+  run(bundle: MemoryBundle, changes: Partial<RunRequest> = {}): Promise<OracleRetrace> {
+    return OracleRetrace.run(proving(bundle), { ...this.request, ...changes }, new AbortController().signal)
+  }
+
+  /** Commits and reveals for all seats: the first one by `lie`, the audit seat and all others honestly. */
+  async compute(lie?: Retrace, finish?: 'stop' | 'length', liars = 1): Promise<Side[]> {
+    const liar: string[] = []
+    for (let i = 0; i < 40 && this.world.job(this.job).state !== 'revealing'; i++) {
+      const [next] = seated(this.cast, this.job)
+      if (!next) {
+        await tick(this.cast)
+        continue
+      }
+      const lies = lie !== undefined && liar.length < liars
+      if (lies) liar.push(next.address)
+      const run = lies ? lie : this.honest
+      const statement = statementOf(run, lies ? finish : undefined)
+      this.sides.set(next.address, { miner: next, run, statement })
+      await next.commit(this.job, this.resultOf(run, statement))
+    }
+    for (const side of this.sides.values()) {
+      const outcome = await side.miner.reveal(this.job, this.resultOf(side.run, side.statement))
+      if (outcome.code) throw new Error(`reveal refused: ${outcome.code}`)
+    }
+    const isLiar = (side: Side) => liar.includes(side.miner.address)
+    return [...this.sides.values()].sort((a, b) => Number(isLiar(b)) - Number(isLiar(a)))
+  }
+
+  resultOf(run: Retrace, statement: StatementView): Result & { pieces: string[] } {
+    return {
+      promptTokens: promptTokensRoot(this.request.prompt),
+      ...statement,
+      pieces: run.pieces.map(piece => Buffer.from(piece).toString('base64')),
+    }
+  }
+
+  send(from: string, message: DisputeMessage): Promise<Outcome> {
+    const data = message.data === undefined ? '' : JSON.stringify(message.data)
+    return this.world.send(from, this.world.network, message.action, message.tags, data)
+  }
+
+  /** The opening that a run of the challenger calls for, sent; returns the dispute's id or the refusal's code. */
+  async accuse(challenger: string, accused: Side, run: Retrace, evidence?: Evidence): Promise<Outcome> {
+    const message = openingMove(run, {
+      job: this.job,
+      accused: accused.miner.address,
+      statement: accused.statement,
+      evidence,
+    })
+    if (!message) throw new Error('there is nothing to accuse')
+    return this.send(challenger, message)
+  }
+
+  said(accused: string): Said {
+    return new Said(this.job, accused, key => this.world.entry('evidence', key))
+  }
+
+  async play(id: string, challenger: Retrace, accused: Side, options: PlayOptions = {}): Promise<Played> {
+    const messages: DisputeMessage[] = []
+    const refusals: string[] = []
+    const began = this.world.evaluationMs
+    for (let view = this.world.dispute(id); view.state === 'running'; view = this.world.dispute(id)) {
+      const by = view.turn === 'accused' ? view.accused : view.challenger
+      const own = this.#moveOf(view, challenger, accused, options.evidence)
+      const message = own && (options.tamper ? options.tamper(view, own) : own)
+      const outcome = message && (await this.send(by, message))
+      if (message && outcome && !outcome.code) {
+        if (outcome.error) throw new Error(outcome.error)
+        messages.push(message)
+        if (messages.length > 300) throw new Error('the dispute does not end')
+        continue
+      }
+      refusals.push(outcome?.code ?? 'silent')
+      if (options.stall) break
+      await this.world.pass((view.deadline ?? 0) - this.networkTime())
+    }
+    const sizes = messages.map(message => JSON.stringify(message.data ?? '').length)
+    return {
+      view: this.world.dispute(id),
+      messages,
+      bytes: sizes.reduce((a, b) => a + b, 0),
+      largest: Math.max(0, ...sizes),
+      evaluationMs: this.world.evaluationMs - began,
+      refusals,
+    }
+  }
+
+  networkTime(): number {
+    return (JSON.parse(String(this.world.published.network.clock)) as { network: number }).network
+  }
+
+  #moveOf(
+    view: DisputeView,
+    challenger: Retrace,
+    accused: Side,
+    evidence: Evidence | undefined,
+  ): DisputeMessage | undefined {
+    try {
+      if (view.turn === 'accused') return accusedAnswer(view, accused.run)
+      const said = this.said(view.accused)
+      return challengerMove(view, challenger, { statement: accused.statement, said, evidence })
+    } catch (error) {
+      if ((error as { code?: string }).code === undefined && !(error instanceof RangeError)) throw error
+      return undefined
+    }
+  }
+
+  /** Everything that is left of the job happens. */
+  async finish(): Promise<void> {
+    for (let i = 0; i < 60; i++) {
+      if (['settled', 'refunded', 'expired', 'void'].includes(this.world.job(this.job).state)) return
+      await this.world.pass(600_000)
+    }
+    throw new Error('the job does not end')
+  }
+}
+
+export interface PlayOptions {
+  readonly evidence?: Evidence
+  /** Changes or withholds a message before it is sent. */
+  readonly tamper?: (view: DisputeView, message: DisputeMessage) => DisputeMessage | undefined
+  /** Returns when a party says nothing, instead of letting its time pass. */
+  readonly stall?: boolean
+}
+
+export interface Played {
+  readonly view: DisputeView
+  readonly messages: readonly DisputeMessage[]
+  readonly bytes: number
+  readonly largest: number
+  readonly evaluationMs: number
+  readonly refusals: readonly string[]
+}
+
+const proving = (bundle: MemoryBundle) => provingBundle(bundle.root, bundle.leaves)
