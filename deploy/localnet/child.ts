@@ -14,6 +14,7 @@ export interface Program {
   /** A TypeScript file, run by the Node that runs this. */
   readonly script: string
   readonly args: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
   /** Where its standard error goes. */
   readonly logFile: string
 }
@@ -53,12 +54,12 @@ export class Child {
 
   /** Starts it again after it was stopped or killed. */
   async restart(): Promise<void> {
-    const { name, script, args, logFile } = this.program
+    const { name, script, args, env, logFile } = this.program
     mkdirSync(dirname(logFile), { recursive: true })
     const log = createWriteStream(logFile, { flags: 'a' })
     const child = spawn(process.execPath, [script, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NODE_NO_WARNINGS: '1' },
+      env: { ...process.env, NODE_NO_WARNINGS: '1', ...env },
     })
     this.#process = child
     running.add(child)

@@ -36,7 +36,12 @@ export interface DemonstrationResult {
   readonly conserved: boolean
   readonly coldMs: number
   readonly answerMs: number
-  readonly process: { readonly question: string; readonly answer: string; readonly refunded: string }
+  readonly process: {
+    readonly question: string
+    readonly answer: string
+    readonly refunded: string
+    readonly job: JobView
+  }
   readonly job: JobView
 }
 
@@ -112,7 +117,8 @@ async function askFromProcess(network: LocalNetwork): Promise<DemonstrationResul
       throw new ApusError(question.code ?? 'failed', 'The AO process got no answer to its question.')
     }
     if (question?.answer !== undefined && question.refunded !== undefined) {
-      return { question: PROCESS_QUESTION, answer: question.answer, refunded: question.refunded }
+      const { answer, refunded, job } = question
+      return { question: PROCESS_QUESTION, answer, refunded, job: await untilEnded(network, job) }
     }
     if (Date.now() > deadline)
       throw new ApusError('no-answer', 'The AO process waited too long for its answer.')

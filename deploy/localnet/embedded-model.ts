@@ -9,6 +9,8 @@ import { ModelStore } from '../../node/src/models/store/model-store.ts'
 const MODELS = join(import.meta.dirname, '../../shared/models')
 const F16 = join(MODELS, 'apus-dictionary-2.8m.f16.gguf')
 const Q8 = join(MODELS, 'apus-dictionary-2.8m.q8_0.gguf')
+/** What its import gives on every machine. */
+const ROOT = 'GeEwUzMEjraG3zvec0Sy91837WOHMg1AijxHpaeTIzc'
 const STORE = join(import.meta.dirname, '../../.cache/models')
 
 /** A model as the network lists it and a miner finds it. */
@@ -23,8 +25,9 @@ export interface LocalModel {
 
 /** The model that comes with the project, imported for the integer machine. */
 export async function embeddedBundle(): Promise<LocalModel> {
-  const id = (await importGguf(F16, STORE, { planes: DEFAULT_PLANES })) as ModelId
   const store = new ModelStore(STORE)
+  const known = (await store.list()).some(model => model.root === ROOT)
+  const id = (known ? ROOT : await importGguf(F16, STORE, { planes: DEFAULT_PLANES })) as ModelId
   const bundle = await store.open(id)
   const [manifest] = await bundle.leaves(0)
   const header = {

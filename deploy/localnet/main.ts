@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describeError } from '@apus/shared'
 import { Command } from 'commander'
 import { Progress } from '../setup/progress.mjs'
+import { findSoftwareGpus } from '../setup/software-gpu.mjs'
 import { demonstrate, roleOf } from './demonstration.ts'
 import { DEMONSTRATION_MINERS, startLocalNetwork } from './network.ts'
 import { summary } from './summary.ts'
@@ -25,6 +26,7 @@ const interrupted = new Promise<void>(resolve => {
   process.once('SIGTERM', () => resolve())
 })
 
+const [gpu] = await findSoftwareGpus(join(ROOT, '.cache', 'gpu'))
 /** A network that ends after the demonstration leaves nothing behind. */
 const dir = options.once ? await mkdtemp(join(tmpdir(), 'apus-localnet-')) : options.dir
 
@@ -34,6 +36,7 @@ try {
       dir,
       wallets: join(ROOT, '.cache', 'wallets'),
       miners: DEMONSTRATION_MINERS,
+      gpu,
       report,
     }),
   )

@@ -22,12 +22,15 @@ import {
 import { z } from 'zod'
 import { deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { register } from '../../node/src/work/registration.ts'
+import type { findSoftwareGpus } from '../setup/software-gpu.mjs'
 import { Child } from './child.ts'
 import { embeddedBundle, embeddedGguf, type LocalModel } from './embedded-model.ts'
 import type { Fault } from './faulty-miner.ts'
 import { LOCAL_PARAMETERS } from './parameters.ts'
 import { freePort, type RedisServer, startRedis } from './redis.ts'
 import { ensureWallet } from './wallets.ts'
+
+type SoftwareGpu = Awaited<ReturnType<typeof findSoftwareGpus>>[number]
 
 const APUS = 10n ** 12n
 const SUPPLY = 10n ** 21n
@@ -49,6 +52,8 @@ const MINERS_PROGRAM = join(import.meta.dirname, 'miners.ts')
 export interface MinerRole {
   readonly name: string
   readonly fault?: Fault
+  /** Computes on the software GPU where the machine has one. */
+  readonly gpu?: boolean
 }
 
 /** Four are honest, one lies, one commits and then says nothing. */
@@ -56,7 +61,7 @@ export const DEMONSTRATION_MINERS: readonly MinerRole[] = [
   { name: 'ada' },
   { name: 'ben' },
   { name: 'cy' },
-  { name: 'dee' },
+  { name: 'dee', gpu: true },
   { name: 'liar', fault: 'wrong-result' },
   { name: 'mute', fault: 'silent-after-commit' },
 ]
@@ -68,6 +73,7 @@ export interface LocalNetworkOptions {
   readonly wallets: string
   readonly miners: readonly MinerRole[]
   readonly parameters?: Readonly<Record<string, number>>
+  readonly gpu?: SoftwareGpu | undefined
   readonly report: (step: string) => void
 }
 
@@ -178,12 +184,18 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     report(`starting ${miners.length} miners`)
     const network = file
     const homes = await Promise.all(
-      miners.map(miner => prepareMiner(dir, network, options.wallets, miner, { bundle, gguf })),
+      miners.map(miner =>
+        prepareMiner(dir, network, options.wallets, options.gpu ? miner : { ...miner, gpu: false }, {
+          bundle,
+          gguf,
+        }),
+      ),
     )
     const minerProcess = await Child.start({
       name: 'miners',
       script: MINERS_PROGRAM,
       args: homes,
+      ...(options.gpu ? { env: options.gpu.env } : {}),
       logFile: logFile('miners'),
     })
     stops.push(() => minerProcess.stop())
@@ -304,7 +316,7 @@ async function prepareMiner(
   dir: string,
   file: NetworkFile,
   wallets: string,
-  { name, fault }: MinerRole,
+  { name, fault, gpu = false }: MinerRole,
   models: Readonly<Record<'bundle' | 'gguf', LocalModel>>,
 ): Promise<string> {
   const home = minerHome(dir, name)
@@ -319,7 +331,7 @@ async function prepareMiner(
       gateway: file.gateway,
       models: [
         { path: models.gguf.path, engine: 'llama-cpp' },
-        ...(fault ? [] : [{ path: models.bundle.path }]),
+        ...(fault ? [] : [{ path: models.bundle.path, engine: gpu ? 'webgpu' : 'cpu' }]),
       ],
       peers: { listen: ['/ip4/127.0.0.1/tcp/0'], bootstrap: file.bootstrap },
       statusPort: 0,

@@ -1,10 +1,11 @@
+import type { JobView } from '@apus/shared'
 import type { DemonstrationResult } from './demonstration.ts'
 
 const APUS = 10n ** 12n
 const PLACES = 4
 
 /** Units as APUS with at most four decimals. */
-export function apus(units: string | bigint): string {
+function apus(units: string | bigint): string {
   const value = BigInt(units)
   const decimals = (value % APUS).toString().padStart(12, '0').slice(0, PLACES).replace(/0+$/, '')
   return `${value / APUS}${decimals && `.${decimals}`}`
@@ -12,34 +13,38 @@ export function apus(units: string | bigint): string {
 
 /** The story of the demonstration, as lines of text. */
 export function summary(result: DemonstrationResult, nameOf: (miner: string) => string): string {
-  const { job } = result
-  const rows = job.seats.map(seat => {
-    const root = seat.resultRoot
-    const agrees = root === undefined ? '–' : root === job.agreed?.resultRoot ? 'agrees' : 'differs'
-    return [
-      nameOf(seat.miner),
-      seat.audit ? 'audit' : 'seat',
-      seat.state,
-      root?.slice(0, 12) ?? '–',
-      agrees,
-      seat.paid ? `${apus(seat.paid)} APUS` : 'nothing',
-    ]
-  })
+  const { job, process } = result
   return [
     '',
-    `A wallet asked    What is a river?`,
-    `and was answered  ${result.answer}`,
-    `An AO process     ${result.process.question}`,
-    `and was answered  ${result.process.answer}`,
+    'A wallet asked     What is a river?',
+    `and was answered   ${result.answer}`,
+    ...seats(job, nameOf),
     '',
-    ...table([['miner', 'place', 'state', 'result root', '', 'paid'], ...rows]),
+    `An AO process      ${process.question}`,
+    `and was answered   ${process.answer}`,
+    ...seats(process.job, nameOf),
     '',
-    `${result.seats} seats, ${result.commitments} commitments, ${result.reveals} reveals, ${job.agreed?.seats ?? 0} agree`,
-    `paid ${apus(result.paid)} APUS, refunded ${apus(result.refunded)} APUS`,
+    `${result.seats} seats, ${result.commitments} commitments, ${result.reveals} reveals, ${job.agreed?.seats ?? 0} agree: paid ${apus(result.paid)} APUS, refunded ${apus(result.refunded)} APUS`,
     `the liar was ${result.liarPaid ? 'PAID' : 'not paid'}; every token is ${result.conserved ? 'accounted for' : 'NOT accounted for'}`,
     `first answer ${seconds(result.coldMs)} after the start, ${seconds(result.answerMs)} after the question`,
     '',
   ].join('\n')
+}
+
+/** Who sat in a job, what each revealed and was paid. */
+function seats(job: JobView, nameOf: (miner: string) => string): string[] {
+  const rows = job.seats.map(({ miner, audit, state, resultRoot: root, paid }) => [
+    `  ${nameOf(miner)}`,
+    audit ? 'audit' : 'seat',
+    state,
+    root?.slice(0, 12) ?? '–',
+    root === undefined ? '–' : root === job.agreed?.resultRoot ? 'agrees' : 'differs',
+    paid ? `${apus(paid)} APUS` : 'nothing',
+  ])
+  return [
+    `  by ${job.class}, ${job.state}`,
+    ...table([['  miner', 'place', 'state', 'result root', '', 'paid'], ...rows]),
+  ]
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
