@@ -1,15 +1,7 @@
-import type { JobView } from '@apus/shared'
+import { formatApus, type JobView } from '@apus/shared'
 import type { DemonstrationResult } from './demonstration.ts'
 
-const APUS = 10n ** 12n
-const PLACES = 4
-
-/** Units as APUS with at most four decimals. */
-function apus(units: string | bigint): string {
-  const value = BigInt(units)
-  const decimals = (value % APUS).toString().padStart(12, '0').slice(0, PLACES).replace(/0+$/, '')
-  return `${value / APUS}${decimals && `.${decimals}`}`
-}
+const apus = (units: string): string => formatApus(BigInt(units))
 
 /** The story of the demonstration, as lines of text. */
 export function summary(result: DemonstrationResult, nameOf: (miner: string) => string): string {

@@ -7,6 +7,7 @@ import {
   connectAo,
   describeError,
   ENDED,
+  formatApus,
   loadWallet,
   type ModelId,
   modelId,
@@ -18,7 +19,6 @@ import {
   systemClock,
 } from '../src/index.ts'
 
-const APUS = 10n ** 12n
 const HOME = process.env.APUS_HOME ?? join(homedir(), '.apus')
 
 interface Common {
@@ -153,11 +153,7 @@ program
     else console.log(`${address}\nwallet  ${apus(wallet)}\naccount ${apus(account)}`)
   })
 
-const apus = (units: string | bigint): string => {
-  const value = BigInt(units)
-  const rest = (value % APUS).toString().padStart(12, '0').replace(/0+$/, '')
-  return `${value / APUS}${rest && `.${rest}`} APUS`
-}
+const apus = (units: string | bigint): string => `${formatApus(BigInt(units))} APUS`
 
 try {
   await program.parseAsync()
