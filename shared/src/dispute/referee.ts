@@ -1,0 +1,231 @@
+import { toBase64Url } from '../hashing/digest.ts'
+import { merkleLeaf } from '../hashing/merkle.ts'
+import { ApusError } from '../kit/errors.ts'
+import { checkpointLeaf, pageLeaf, pieceLeaf } from '../machine/commitments.ts'
+import { embeddingLeaf, thresholdLeaf } from '../machine/inputs.ts'
+import { planStage } from '../machine/plan.ts'
+import type { RunTerms } from '../machine/plan-parts.ts'
+import { recompute } from '../machine/recompute.ts'
+import type { Input, Operation } from '../machine/steps.ts'
+import type { StatementView } from '../protocol/dispute.ts'
+import { cutLeaves, isCheck, showsValues } from './chunks.ts'
+import { equalBytes } from './message.ts'
+import { pageLeafCount } from './trees.ts'
+import { digestOfLeaves, digestOfRange, rootOfRange, valueLeaf } from './value-tree.ts'
+
+const TOKENS_PER_LEAF = 64
+const CHECKPOINT_BYTES = 41
+const BUNDLE = 'apus.machine.1/bundle'
+const PROMPT = 'apus.machine.1/prompt'
+const LEGAL = Uint8Array.of(1)
+
+/** One disputed step: what the accused said of it, and the inputs that a challenger proves it by. */
+export interface DisputedStep {
+  readonly terms: RunTerms
+  /** Bundle root and root of the prompt's tokens, base64url. */
+  readonly model: string
+  readonly promptTokens: string
+  readonly statement: StatementView
+  readonly position: number
+  readonly stage: number
+  readonly operation: number
+  readonly chunk: number
+  /** The accused's digests of the position's stages and of the stage's operations, and its value of the operation. */
+  readonly stages: readonly Uint8Array[]
+  readonly operations: readonly Uint8Array[]
+  readonly answer:
+    | { readonly values: Uint8Array; readonly leaves?: undefined }
+    | { readonly leaves: readonly Uint8Array[]; readonly values?: undefined }
+  readonly inputs: readonly { readonly leaf: Uint8Array; readonly path: readonly Uint8Array[] }[]
+}
+
+export interface Judgement {
+  readonly verdict: 'fault' | 'correct'
+  readonly operation: Operation
+  /** What the machine gives for the chunk; undefined when the inputs allow nothing. */
+  readonly expected: Uint8Array | undefined
+  /** What the accused says, where it showed values. */
+  readonly claimed: Uint8Array | undefined
+}
+
+/**
+ * Recomputes one chunk from inputs that the accused committed to, as the contract does. Errors, when the argument does
+ * not hold together: `wrong-operations`, `wrong-chunks`, `wrong-inputs`, `wrong-path`, `advice`.
+ */
+export function judgeStep(step: DisputedStep): Judgement {
+  const operations = planStage(step.terms, step.position, step.stage)
+  const operation = operations[step.operation]
+  if (!operation || step.operations.length !== operations.length)
+    throw refused('wrong-operations', 'The stage has other operations.')
+  const last = step.operations.at(-1)
+  if (!equalBytes(last, step.stages[step.stage]))
+    throw refused('wrong-operations', 'The operations are not those of the stage.')
+  const leaves = step.answer.values
+    ? cutLeaves(operation, step.answer.values).map(valueLeaf)
+    : step.answer.leaves
+  const fits =
+    leaves.length === operation.leaves && showsValues(operation) === (step.answer.values !== undefined)
+  if (!fits || !equalBytes(digestOfLeaves(operation, leaves), step.operations[step.operation]))
+    throw refused('wrong-chunks', 'The value is not that of the operation.')
+  if (!(step.chunk >= 0 && step.chunk < operation.chunks))
+    throw refused('wrong-chunks', 'The operation has no such chunk.')
+  const chunk = operation.chunk(step.chunk)
+  if (chunk.step === undefined) throw refused('advice', 'Nothing recomputes this operation; its check is.')
+  const reader = new InputReader(step, operations)
+  const bytes = chunk.inputs.map(input => reader.read(input))
+  reader.finish()
+  const claimed = step.answer.values && claimedBytes(operation, step.answer.values, chunk)
+  const expected = orNothing(() => recompute(chunk.step as NonNullable<typeof chunk.step>, bytes))
+  const right =
+    expected !== undefined &&
+    (isCheck(operation) ? equalBytes(expected, LEGAL) : true) &&
+    (claimed ? equalBytes(expected, claimed) : equalBytes(valueLeaf(expected), leaves[chunk.leaf]))
+  return { verdict: right ? 'correct' : 'fault', operation, expected, claimed }
+}
+
+function claimedBytes(
+  operation: Operation,
+  values: Uint8Array,
+  { leaf, from, length }: { readonly leaf: number; readonly from: number; readonly length: number },
+): Uint8Array {
+  return (cutLeaves(operation, values)[leaf] as Uint8Array).slice(from, from + length)
+}
+
+const refused = (code: string, message: string) => new ApusError(code, message, { blame: 'peer' })
+
+/** A RangeError says that inputs which the accused committed to are no numbers of the machine. */
+function orNothing(compute: () => Uint8Array): Uint8Array | undefined {
+  try {
+    return compute()
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+/** Takes the proven inputs in the order in which the plan names them. */
+class InputReader {
+  readonly #step: DisputedStep
+  readonly #operations: readonly Operation[]
+  readonly #seen = new Map<string, Uint8Array>()
+  #used = 0
+  #token = 0
+
+  constructor(step: DisputedStep, operations: readonly Operation[]) {
+    this.#step = step
+    this.#operations = operations
+  }
+
+  read(input: Input): Uint8Array {
+    const { terms, statement, model } = this.#step
+    switch (input.kind) {
+      case 'value':
+        return this.#value(input)
+      case 'threshold': {
+        const tau = this.#seen.get(input.operation) ?? new Uint8Array(8)
+        const scores = thresholdLeaf(input.stage, tau, terms.manifest.vocab)
+        return scores ? this.#value(scores) : new Uint8Array()
+      }
+      case 'bundle':
+        return this.#leaf(model, BUNDLE, terms.layout.leafCount, input.leaf)
+      case 'embedding':
+        return this.#leaf(model, BUNDLE, terms.layout.leafCount, embeddingLeaf(terms.layout, this.#token))
+      case 'page': {
+        const { layers, kvHeads } = terms.manifest
+        const index = ((input.page * layers + input.layer) * kvHeads + input.head) * 2 + input.kv
+        const { leaf, path } = this.#take()
+        this.#check(
+          rootOfRange(pageLeafCount(this.#step, statement.count), index, [pageLeaf(leaf)], path),
+          statement.kvRoot,
+        )
+        return leaf
+      }
+      case 'tokens':
+        return this.#tokens(input.first, input.first + input.count)
+      case 'piece': {
+        const { leaf, path } = this.#take()
+        this.#check(rootOfRange(statement.count, input.n, [pieceLeaf(leaf)], path), statement.answerRoot)
+        return leaf
+      }
+    }
+  }
+
+  finish(): void {
+    if (this.#used !== this.#step.inputs.length) throw refused('wrong-inputs', 'The step needs fewer inputs.')
+  }
+
+  #take() {
+    const input = this.#step.inputs[this.#used++]
+    if (!input) throw refused('wrong-inputs', 'The step needs more inputs.')
+    return input
+  }
+
+  #check(found: Uint8Array | undefined, root: string): void {
+    if (found === undefined || toBase64Url(found) !== root)
+      throw refused('wrong-path', `Input ${this.#used} is not proven to be what the plan names.`)
+  }
+
+  #leaf(root: string, domain: string, count: number, index: number): Uint8Array {
+    const { leaf, path } = this.#take()
+    this.#check(rootOfRange(count, index, [merkleLeaf(domain, leaf)], path), root)
+    return leaf
+  }
+
+  #value({ stage, operation: name, first, count }: Extract<Input, { readonly kind: 'value' }>): Uint8Array {
+    const { terms, position, stages } = this.#step
+    const own = stage === this.#step.stage
+    const operations = own ? this.#operations : planStage(terms, position, stage)
+    const at = operations.findIndex(operation => operation.name === name)
+    const operation = operations[at]
+    const digest = own ? this.#step.operations[at] : stages[stage]
+    if (!operation || !digest) throw refused('wrong-inputs', `There is no ${name}.`)
+    const { leaf, path } = this.#take()
+    const hashes = cutRange(operation, leaf, first, count).map(valueLeaf)
+    this.#check(digestOfRange(operation, first, hashes, path), toBase64Url(digest))
+    this.#seen.set(name, leaf)
+    return leaf
+  }
+
+  #tokens(first: number, end: number): Uint8Array {
+    const { terms, promptTokens, statement } = this.#step
+    const { promptLength } = terms
+    const parts: Uint8Array[] = []
+    if (first < promptLength) {
+      const from = Math.floor(first / TOKENS_PER_LEAF)
+      const to = Math.min(end, promptLength)
+      const { leaf, path } = this.#take()
+      const count = Math.ceil(promptLength / TOKENS_PER_LEAF)
+      const hashes = pieces(leaf, TOKENS_PER_LEAF * 4).map(part => merkleLeaf(PROMPT, part))
+      this.#check(rootOfRange(count, from, hashes, path), promptTokens)
+      parts.push(leaf.slice((first - from * TOKENS_PER_LEAF) * 4, (to - from * TOKENS_PER_LEAF) * 4))
+    }
+    if (end > promptLength) {
+      const from = Math.max(first, promptLength) - promptLength
+      const { leaf, path } = this.#take()
+      const leaves = pieces(leaf, CHECKPOINT_BYTES)
+      this.#check(
+        rootOfRange(statement.count, from, leaves.map(checkpointLeaf), path),
+        statement.checkpointRoot,
+      )
+      parts.push(...leaves.map(checkpoint => checkpoint.slice(4, 8)))
+    }
+    const tokens = new Uint8Array(Buffer.concat(parts))
+    if (tokens.length !== (end - first) * 4) throw refused('wrong-inputs', 'The tokens are not all there.')
+    this.#token = new DataView(tokens.buffer).getUint32(tokens.length - 4, true)
+    return tokens
+  }
+}
+
+const pieces = (bytes: Uint8Array, size: number): Uint8Array[] =>
+  Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.slice(i * size, (i + 1) * size))
+
+/** Cuts neighbouring leaves of an operation; a single one keeps the length that it has. */
+function cutRange(operation: Operation, bytes: Uint8Array, first: number, count: number): Uint8Array[] {
+  if (count === 1) return [bytes]
+  let at = 0
+  return Array.from({ length: count }, (_, i) => {
+    const from = at
+    at += operation.leafBytes(first + i)
+    return bytes.slice(from, at)
+  })
+}

@@ -1,0 +1,428 @@
+import { cutLeaves, isAdvice, showsValues } from '../../../shared/src/dispute/chunks.ts'
+import { KnownTree } from '../../../shared/src/dispute/known-tree.ts'
+import {
+  type DisputeMessage,
+  equalBytes,
+  fromBase64,
+  fromHashes,
+} from '../../../shared/src/dispute/message.ts'
+import { judgeStep } from '../../../shared/src/dispute/referee.ts'
+import { Said } from '../../../shared/src/dispute/said.ts'
+import {
+  type DisputeTree,
+  firstLevel,
+  pageLeafCount,
+  pairPlace,
+  shownNodes,
+  treeSize,
+} from '../../../shared/src/dispute/trees.ts'
+import { digestOfLeaves, rootOfRange, valueLeaf } from '../../../shared/src/dispute/value-tree.ts'
+import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
+import { merkleLeaf, sealRoot } from '../../../shared/src/hashing/merkle.ts'
+import {
+  checkpointLeaf,
+  decodePieces,
+  pageLeaf,
+  pieceAddress,
+  pieceLeaf,
+  piecesInLeaf,
+  planStage,
+  type RunTerms,
+  stageCount,
+} from '../../../shared/src/machine/index.ts'
+import {
+  type DisputeView,
+  disputePayloads,
+  evidenceKey,
+  LEVEL_STEP,
+  type StatementView,
+} from '../../../shared/src/protocol/dispute.ts'
+import { checkpointRuleBroken } from './structure-rule.ts'
+
+export interface CourtJob {
+  readonly terms: RunTerms
+  readonly model: string
+  readonly promptTokens: string
+  readonly statement: StatementView
+}
+
+const JOB = 'j'.repeat(43)
+const ACCUSED = 'a'.repeat(43)
+
+type State = {
+  -readonly [K in keyof DisputeView]: DisputeView[K]
+}
+
+class Refused extends Error {}
+function refuse(code: string): never {
+  throw new Refused(code)
+}
+
+/** The law of disputes in memory, for one dispute: the twin of contracts-lua/SPEC.md that plays thousands of them. */
+export class Court {
+  readonly view: State
+  readonly said: Said
+  readonly #job: CourtJob
+  readonly #evidence = new Map<string, string>()
+
+  constructor(job: CourtJob) {
+    this.#job = job
+    this.said = new Said(JOB, ACCUSED, key => this.#evidence.get(key))
+    this.view = {
+      id: 'd'.repeat(43),
+      job: JOB as DisputeView['job'],
+      accused: ACCUSED as DisputeView['accused'],
+      challenger: 'c'.repeat(43) as DisputeView['accused'],
+      state: 'running',
+      bond: '1',
+      opened: 0,
+      clocks: { accused: 1, challenger: 1 },
+    }
+  }
+
+  /** Whoever must move says nothing until its time is over. */
+  timeOut(): void {
+    this.view.state = this.view.turn === 'accused' ? 'silent' : 'abandoned'
+  }
+
+  /** Takes a message, or returns the code of its refusal and changes nothing. */
+  take(by: 'accused' | 'challenger', message: DisputeMessage): string | undefined {
+    const before = structuredClone(this.view)
+    try {
+      this.#act(by, message)
+      return undefined
+    } catch (error) {
+      Object.assign(this.view, before)
+      if (error instanceof Refused) return error.message
+      const code = (error as { code?: string }).code
+      if (code !== undefined) return code
+      throw error
+    }
+  }
+
+  #act(by: 'accused' | 'challenger', { action, tags, data }: DisputeMessage): void {
+    const { view } = this
+    const tag = (name: string) => Number(tags[name])
+    if (action === 'Prove-Structure') {
+      this.#proveStructure(tag('Index'), data)
+      return
+    }
+    if (action === 'Prove-Answer') {
+      this.#proveAnswer(tag('Index'), data)
+      return
+    }
+    if (action === 'Open-Dispute') {
+      if (tags.Position !== undefined) {
+        this.#goTo(tag('Position'))
+        return
+      }
+      if (tags.Page !== undefined) {
+        this.#wantPages(tag('Page'))
+        return
+      }
+      view.tree = tags.Tree as DisputeTree
+      this.#wantLevel(firstLevel(this.#treeCount()), 0)
+      return
+    }
+    if (by !== view.turn || !(view.moves as string[]).includes(action)) refuse('not-your-move')
+    switch (action) {
+      case 'Answer-Level':
+        this.#answerLevel(data)
+        return
+      case 'Pick-Node':
+        this.#pickNode(tag('Node'))
+        return
+      case 'Answer-Pages':
+        this.#answerPages(data)
+        return
+      case 'Pick-Row':
+        this.#pickRow(tag('Row'))
+        return
+      case 'Answer-Stages':
+        this.#answerStages(data)
+        return
+      case 'Pick-Stage': {
+        const stage = tag('Stage')
+        if (stage >= stageCount(this.#job.terms, view.position!) || stage > (view.ceiling ?? stage))
+          refuse('out-of-range')
+        view.stage = stage
+        this.#want('Answer-Operations', this.said.operations(view.position!, stage), ['Pick-Operation'])
+        return
+      }
+      case 'Answer-Operations':
+        this.#answerOperations(data)
+        return
+      case 'Pick-Operation':
+        this.#pickOperation(tag('Operation'))
+        return
+      case 'Answer-Chunks':
+        this.#answerChunks(data)
+        return
+      case 'Ask-Pages': {
+        const place = pairPlace(this.#job, tag('Page'))
+        if (place.layer !== view.stage! - 1 || place.page > Math.floor(view.position! / 64))
+          refuse('wrong-page')
+        view.asked = true
+        this.#wantPages(tag('Page'))
+        return
+      }
+      case 'Prove-Step':
+        this.#proveStep(tag('Chunk'), data)
+        return
+    }
+  }
+
+  #turn(turn: 'accused' | 'challenger', moves: NonNullable<DisputeView['moves']>): void {
+    this.view.turn = turn
+    this.view.moves = moves
+  }
+
+  #want(
+    answer: NonNullable<DisputeView['moves']>[number],
+    known: unknown,
+    then: NonNullable<DisputeView['moves']>,
+  ): void {
+    if (known === undefined) this.#turn('accused', [answer])
+    else this.#turn('challenger', then)
+  }
+
+  #goTo(position: number): void {
+    const { view } = this
+    const { terms, statement } = this.#job
+    if (!(position >= 0 && position <= terms.promptLength + statement.count - 2)) refuse('out-of-range')
+    view.position = position
+    view.stage = undefined
+    view.operation = undefined
+    view.asked = undefined
+    this.#want('Answer-Stages', this.said.stages(position), ['Pick-Stage'])
+  }
+
+  #treeCount(): number {
+    return treeSize(this.#job, this.view.tree!, this.#job.statement.count)
+  }
+
+  #treeRoot(): string {
+    const { checkpointRoot, kvRoot, answerRoot } = this.#job.statement
+    return { checkpoints: checkpointRoot, pages: kvRoot, answer: answerRoot }[this.view.tree!]
+  }
+
+  #wantLevel(level: number, node: number): void {
+    Object.assign(this.view, { level, node })
+    this.#want('Answer-Level', this.said.level(this.view.tree!, level, node), ['Pick-Node'])
+  }
+
+  #answerLevel(data: unknown): void {
+    const { view } = this
+    const nodes = fromHashes(disputePayloads['Answer-Level'].parse(data).nodes)
+    const count = this.#treeCount()
+    const [level, first] = [view.level!, view.node!]
+    if (nodes.length !== shownNodes(count, level, first)) refuse('wrong-nodes')
+    const tree = new KnownTree(count)
+    tree.setAll(level, first, nodes)
+    if (level === firstLevel(count)) {
+      const top = tree.node(tree.height, 0)
+      if (!top || toBase64Url(sealRoot(count, top)) !== this.#treeRoot()) refuse('wrong-nodes')
+    } else {
+      let above = firstLevel(count)
+      while (Math.max(0, above - LEVEL_STEP) > level) above -= LEVEL_STEP
+      const parent = first >> (above - level)
+      const shown = [...this.#evidence.keys()].some(key => {
+        const [, , , , at, node] = key.split('.')
+        if (!key.includes(`.level.${view.tree}.${above}.`)) return false
+        return equalBytes(
+          this.said.level(view.tree!, Number(at), Number(node))?.[parent - Number(node)],
+          tree.node(above, parent),
+        )
+      })
+      if (!shown) refuse('wrong-nodes')
+    }
+    this.#keep(evidenceKey.level(JOB, ACCUSED, view.tree!, level, first), data)
+    this.#turn('challenger', ['Pick-Node'])
+  }
+
+  #pickNode(node: number): void {
+    const { view } = this
+    const shown = shownNodes(this.#treeCount(), view.level!, view.node!)
+    if (node < view.node! || node >= view.node! + shown) refuse('out-of-range')
+    if (view.level === 0) {
+      if (view.tree === 'pages') {
+        this.#wantPages(node >> 1)
+        return
+      }
+      this.#goTo(this.#job.terms.promptLength + node - 1)
+      return
+    }
+    const level = Math.max(0, view.level! - LEVEL_STEP)
+    this.#wantLevel(level, node << (view.level! - level))
+  }
+
+  #wantPages(pair: number): void {
+    this.view.pages = pair
+    this.#want(
+      'Answer-Pages',
+      this.said.pages(pair),
+      this.view.asked ? ['Prove-Step', 'Pick-Row'] : ['Pick-Row'],
+    )
+  }
+
+  #answerPages(data: unknown): void {
+    const { view } = this
+    const { terms, statement } = this.#job
+    const { k, v, path } = disputePayloads['Answer-Pages'].parse(data)
+    const pair = view.pages!
+    const hashes = [pageLeaf(fromBase64(k)), pageLeaf(fromBase64(v))]
+    const root = rootOfRange(pageLeafCount(this.#job, statement.count), 2 * pair, hashes, fromHashes(path))
+    if (!root || toBase64Url(root) !== statement.kvRoot) refuse('wrong-pages')
+    const { page } = pairPlace(this.#job, pair)
+    const written = Math.min(64, terms.promptLength + statement.count - 1 - page * 64)
+    for (const bytes of [fromBase64(k), fromBase64(v)]) {
+      const rows = bytes.subarray(64 + written * terms.manifest.headSize * 2)
+      if (bytes.subarray(written, 64).some(b => b !== 0) || rows.some(b => b !== 0)) refuse('wrong-pages')
+    }
+    this.#keep(evidenceKey.pages(JOB, ACCUSED, pair), data)
+    this.#turn('challenger', view.asked ? ['Prove-Step', 'Pick-Row'] : ['Pick-Row'])
+  }
+
+  #pickRow(row: number): void {
+    const { view } = this
+    const { page, layer } = pairPlace(this.#job, view.pages!)
+    const position = page * 64 + row
+    if (!(row >= 0 && row < 64)) refuse('out-of-range')
+    if (view.asked) {
+      if (position >= view.position!) refuse('out-of-range')
+      view.ceiling = layer + 1
+    }
+    this.#goTo(position)
+  }
+
+  #answerStages(data: unknown): void {
+    const { terms, statement } = this.#job
+    const position = this.view.position!
+    const { digests, checkpoint, piece } = disputePayloads['Answer-Stages'].parse(data)
+    const stages = fromHashes(digests)
+    if (stages.length !== stageCount(terms, position)) refuse('wrong-stages')
+    const i = position - terms.promptLength + 1
+    if (i >= 0) {
+      if (!checkpoint || !piece) refuse('wrong-checkpoint')
+      const leaf = fromBase64(checkpoint.leaf)
+      const under = (hash: Uint8Array, path: string, root: string) => {
+        const found = rootOfRange(statement.count, i, [hash], fromHashes(path))
+        return found && toBase64Url(found) === root
+      }
+      const fits =
+        leaf.length === 41 &&
+        under(checkpointLeaf(leaf), checkpoint.path, statement.checkpointRoot) &&
+        under(pieceLeaf(fromBase64(piece.leaf)), piece.path, statement.answerRoot)
+      if (!fits) refuse('wrong-checkpoint')
+      const { layers } = terms.manifest
+      const head = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(leaf.slice(4, 9))])
+      if (!equalBytes(stages[layers], leaf.slice(9)) || !equalBytes(stages[layers + 1], head))
+        refuse('wrong-stages')
+    }
+    this.#keep(evidenceKey.stages(JOB, ACCUSED, position), data)
+    this.#turn('challenger', ['Pick-Stage'])
+  }
+
+  #answerOperations(data: unknown): void {
+    const { position, stage } = this.view
+    const { digests, advice } = disputePayloads['Answer-Operations'].parse(data)
+    const said = fromHashes(digests)
+    const plan = planStage(this.#job.terms, position!, stage!)
+    const last = this.said.stages(position!)!.digests[stage!]
+    if (said.length !== plan.length || !equalBytes(said.at(-1), last)) refuse('wrong-operations')
+    const places = plan.flatMap((operation, k) => (isAdvice(operation) ? [k] : []))
+    const bytes = fromBase64(advice ?? '')
+    if (bytes.length !== places.length * 8) refuse('wrong-operations')
+    for (const [i, k] of places.entries()) {
+      const digest = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(bytes.slice(i * 8, i * 8 + 8))])
+      if (!equalBytes(digest, said[k])) refuse('wrong-operations')
+    }
+    this.#keep(evidenceKey.operations(JOB, ACCUSED, position!, stage!), data)
+    this.#turn('challenger', ['Pick-Operation'])
+  }
+
+  #pickOperation(k: number): void {
+    const { view } = this
+    const operation = planStage(this.#job.terms, view.position!, view.stage!)[k]
+    if (!operation) refuse('out-of-range')
+    if (isAdvice(operation)) refuse('advice')
+    view.operation = k
+    this.#want('Answer-Chunks', this.said.chunks(view.position!, view.stage!, k), this.#proofMoves())
+  }
+
+  #proofMoves(): NonNullable<DisputeView['moves']> {
+    const { view } = this
+    const { name } = planStage(this.#job.terms, view.position!, view.stage!)[view.operation!]!
+    const asks = !view.asked && (name === 'link' || name.startsWith('page.'))
+    return asks ? ['Prove-Step', 'Ask-Pages'] : ['Prove-Step']
+  }
+
+  #answerChunks(data: unknown): void {
+    const { view } = this
+    const operation = planStage(this.#job.terms, view.position!, view.stage!)[view.operation!]!
+    const chunks = disputePayloads['Answer-Chunks'].parse(data)
+    if ('values' in chunks !== showsValues(operation)) refuse('wrong-chunks')
+    const leaves =
+      'values' in chunks
+        ? cutLeaves(operation, fromBase64(chunks.values)).map(valueLeaf)
+        : fromHashes(chunks.leaves)
+    const digest = this.said.operations(view.position!, view.stage!)!.digests[view.operation!]
+    if (leaves.length !== operation.leaves || !equalBytes(digestOfLeaves(operation, leaves), digest))
+      refuse('wrong-chunks')
+    this.#keep(evidenceKey.chunks(JOB, ACCUSED, view.position!, view.stage!, view.operation!), data)
+    this.#turn('challenger', this.#proofMoves())
+  }
+
+  #proveStep(chunk: number, data: unknown): void {
+    const { view } = this
+    const { inputs } = disputePayloads['Prove-Step'].parse(data)
+    const chunks = this.said.chunks(view.position!, view.stage!, view.operation!)!
+    const { verdict } = judgeStep({
+      ...this.#job,
+      position: view.position!,
+      stage: view.stage!,
+      operation: view.operation!,
+      chunk,
+      stages: this.said.stages(view.position!)!.digests,
+      operations: this.said.operations(view.position!, view.stage!)!.digests,
+      answer: chunks.values ? { values: chunks.values } : { leaves: chunks.leaves! },
+      inputs: inputs.map(({ leaf, path }) => ({ leaf: fromBase64(leaf), path: fromHashes(path) })),
+    })
+    view.chunk = chunk
+    view.state = verdict === 'fault' ? 'proven' : 'refuted'
+  }
+
+  #proveStructure(index: number, data: unknown): void {
+    const { statement, terms } = this.#job
+    const { leaf, path } = disputePayloads['Prove-Structure'].parse(data)
+    const bytes = fromBase64(leaf)
+    const root = rootOfRange(statement.count, index, [checkpointLeaf(bytes)], fromHashes(path))
+    if (!root || toBase64Url(root) !== statement.checkpointRoot) refuse('wrong-path')
+    if (!checkpointRuleBroken(bytes, index, statement, terms.manifest.vocab)) refuse('not-proven')
+    this.view.state = 'proven'
+  }
+
+  #proveAnswer(index: number, data: unknown): void {
+    const { statement, terms, model } = this.#job
+    const { piece, checkpoint, pieces } = disputePayloads['Prove-Answer'].parse(data)
+    const checks: [{ leaf: string; path: string }, (b: Uint8Array) => Uint8Array, number, number, string][] =
+      []
+    const token = Buffer.from(checkpoint.leaf, 'base64').readUInt32LE(4)
+    const at = pieceAddress(terms.layout, token)
+    checks.push([piece, pieceLeaf, statement.count, index, statement.answerRoot])
+    checks.push([checkpoint, checkpointLeaf, statement.count, index, statement.checkpointRoot])
+    checks.push([pieces, b => merkleLeaf('apus.machine.1/bundle', b), terms.layout.leafCount, at.leaf, model])
+    for (const [{ leaf, path }, hash, count, i, expected] of checks) {
+      const root = rootOfRange(count, i, [hash(fromBase64(leaf))], fromHashes(path))
+      if (!root || toBase64Url(root) !== expected) refuse('wrong-path')
+    }
+    const count = piecesInLeaf(terms.manifest.vocab, at.leaf - terms.layout.pieces)
+    const right = decodePieces(fromBase64(pieces.leaf), count)[at.index]
+    if (equalBytes(right, fromBase64(piece.leaf))) refuse('not-proven')
+    this.view.state = 'proven'
+  }
+
+  #keep(key: string, data: unknown): void {
+    this.#evidence.set(key, JSON.stringify(data))
+  }
+}

@@ -1,0 +1,105 @@
+import { accusedAnswer } from '../../../shared/src/dispute/accused-answer.ts'
+import { challengerMove } from '../../../shared/src/dispute/challenger-move.ts'
+import { type Evidence, evidenceRoots } from '../../../shared/src/dispute/evidence.ts'
+import type { DisputeMessage } from '../../../shared/src/dispute/message.ts'
+import { openingMove } from '../../../shared/src/dispute/opening.ts'
+import { promptLeaves } from '../../../shared/src/dispute/prompt-tree.ts'
+import type { Retrace } from '../../../shared/src/dispute/retrace.ts'
+import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
+import { merkleRoot } from '../../../shared/src/hashing/merkle.ts'
+import { pieceLeaf } from '../../../shared/src/machine/index.ts'
+import type { StatementView } from '../../../shared/src/protocol/dispute.ts'
+import { Court } from './court.ts'
+
+/** What a run reveals of itself. */
+export function statementOf(run: Retrace, finish?: 'stop' | 'length'): StatementView {
+  const flag = run.checkpoints.at(-1)![8]!
+  return {
+    count: run.checkpoints.length,
+    finish: finish ?? (flag === 1 || flag === 2 ? 'stop' : 'length'),
+    ...(evidenceRoots(run) as Pick<StatementView, 'checkpointRoot' | 'kvRoot'>),
+    answerRoot: toBase64Url(merkleRoot(run.pieces.map(pieceLeaf))) as StatementView['answerRoot'],
+  }
+}
+
+export interface Played {
+  readonly state: 'none' | 'running' | 'proven' | 'silent' | 'refuted' | 'abandoned' | 'waiting' | 'moot'
+  /** Messages taken. */
+  readonly messages: readonly DisputeMessage[]
+  /** Bytes of Data of all messages, and of the largest. */
+  readonly bytes: number
+  readonly largest: number
+  /** Codes of refused messages. */
+  readonly refusals: readonly string[]
+}
+
+export interface Parties {
+  readonly model: string
+  readonly challenger: Retrace
+  readonly accused: Retrace
+  readonly statement: StatementView
+  /** What the challenger has of the accused's leaves. */
+  readonly evidence?: Evidence
+  /** Changes or withholds a party's message before it is sent. */
+  readonly tamper?: (by: 'accused' | 'challenger', message: DisputeMessage) => DisputeMessage | undefined
+  /** Replaces the opening. */
+  readonly opening?: DisputeMessage
+}
+
+const JOB = 'j'.repeat(43)
+const ACCUSED = 'a'.repeat(43)
+const MOST_MESSAGES = 200
+
+/** Plays one dispute from its opening to its end, every move derived from what is published. */
+export function play({ model, challenger, accused, statement, evidence, tamper, opening }: Parties): Played {
+  const promptTokens = toBase64Url(merkleRoot(promptLeaves(accused.promptTokens).map(leaf => leaf.hash)))
+  const court = new Court({ terms: accused.terms, model, promptTokens, statement })
+  const messages: DisputeMessage[] = []
+  const refusals: string[] = []
+  const done = (): Played => {
+    const sizes = messages.map(message => JSON.stringify(message.data ?? '').length)
+    return {
+      state: messages.length === 0 ? 'none' : court.view.state,
+      messages,
+      bytes: sizes.reduce((a, b) => a + b, 0),
+      largest: Math.max(0, ...sizes),
+      refusals,
+    }
+  }
+  const send = (by: 'accused' | 'challenger', own: DisputeMessage | undefined) => {
+    const message = own && (tamper ? tamper(by, own) : own)
+    const refusal = message ? court.take(by, message) : 'silent'
+    if (refusal !== undefined || message === undefined) {
+      refusals.push(refusal ?? 'silent')
+      court.timeOut()
+    } else messages.push(message)
+  }
+  const first = opening ?? openingMove(challenger, { job: JOB, accused: ACCUSED, statement, evidence })
+  if (first === undefined) return done()
+  send('challenger', first)
+  while (court.view.state === 'running' && messages.length < MOST_MESSAGES) {
+    if (court.view.turn === 'accused')
+      send(
+        'accused',
+        attempt(() => accusedAnswer(court.view, accused), refusals),
+      )
+    else {
+      const them = { statement, said: court.said, evidence }
+      send(
+        'challenger',
+        attempt(() => challengerMove(court.view, challenger, them), refusals),
+      )
+    }
+  }
+  return done()
+}
+
+/** A party that has nothing to say falls silent. */
+function attempt(move: () => DisputeMessage, refusals: string[]): DisputeMessage | undefined {
+  try {
+    return move()
+  } catch (error) {
+    refusals.push((error as Error).message)
+    return undefined
+  }
+}
