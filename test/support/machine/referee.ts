@@ -19,8 +19,12 @@ export interface Question {
   readonly chunk: number
   readonly answer: { readonly values: Uint8Array } | { readonly leaves: readonly Uint8Array[] }
   readonly inputs: readonly ProvenInput[]
-  /** Digests by which some of the accused's are replaced. */
+  /** Digests of operations by which the accused's are replaced. */
   readonly digests?: ReadonlyMap<number, Uint8Array>
+  /** Roots by which those of the job and of the accused's statement are replaced. */
+  readonly roots?: Partial<
+    Record<'promptTokens' | 'checkpointRoot' | 'kvRoot' | 'answerRoot' | 'model', string>
+  >
 }
 
 /** Steps of operations whose chunks are parts of leaves: their value is shown, of others the leaves' hashes. */
@@ -80,8 +84,12 @@ export async function refereeRun(
       return list
     end
     local function input(leaf, path) inputs[#inputs + 1] = { leaf = B(leaf), path = cut(B(path)) } end
-    local function judge(position, stage, operation, chunk, stages, answer)
+    local function replaced(fields, by)
+      return setmetatable({}, { __index = function(_, name) return by[name] or fields[name] end })
+    end
+    local function judge(position, stage, operation, chunk, stages, answer, roots)
       local verdict
+      local job, statement = replaced(job, roots), replaced(statement, roots)
       local refused = refusal.catch(function()
         verdict = referee.verdict({ model = model, job = job, statement = statement, position = position, stage = stage,
           operation = operation, stages = cut(B(stages)), operations = digests, answer = answer },
@@ -91,7 +99,9 @@ export async function refereeRun(
     end
   `
   const bytes = (parts: readonly Uint8Array[]) => `'${Buffer.concat(parts).toString('base64url')}'`
-  const asked = ({ position, stage, operation, chunk, answer, inputs, digests }: Question): string => {
+  const asked = (question: Question): string => {
+    const { position, stage, operation, chunk, answer, inputs, digests } = question
+    const roots = Object.entries(question.roots ?? {}).map(([name, root]) => `${name} = '${root}'`)
     const traced = run.positions.get(position)!
     const operations = (traced.operations.get(stage) ?? []).map((t, i) => digests?.get(i) ?? t.digest)
     const shown =
@@ -100,7 +110,7 @@ export async function refereeRun(
         : `{ leaves = cut(B(${bytes(answer.leaves)})) }`
     return `(function() ${inputs.map(i => `input(${bytes([i.leaf])}, ${bytes(i.path)})`).join(' ')}
       digests = cut(B(${bytes(operations)}))
-      judge(${position}, ${stage}, ${operation}, ${chunk}, ${bytes(traced.stages)}, ${shown}) end)();`
+      judge(${position}, ${stage}, ${operation}, ${chunk}, ${bytes(traced.stages)}, ${shown}, { ${roots.join(', ')} }) end)();`
   }
   return {
     run,
