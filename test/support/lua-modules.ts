@@ -2,23 +2,35 @@ import { readFile } from 'node:fs/promises'
 import { loadAos } from './aos.ts'
 import { addressOf } from './contracts.ts'
 
-/** An aos process in which the named modules of contracts-lua can be required; `run` returns what the Lua returns. */
+/**
+ * An aos process in which the named modules of contracts-lua, and what they need, can be required; `run` returns what the
+ * Lua returns.
+ */
 export async function loadLuaModules(
   names: readonly string[],
   config = '{}',
 ): Promise<{ run(code: string): Promise<string> }> {
   const aos = await loadAos()
   const process = await aos.spawn({ id: addressOf('lua'), owner: addressOf('owner') })
-  const sources = await Promise.all(
-    names.map(async name => {
-      const path = new URL(`../../contracts-lua/src/${name}.lua`, import.meta.url)
-      return `package.preload['apus.${name}'] = function()\n${await readFile(path, 'utf8')}\nend\n`
-    }),
+  const sources = new Map<string, string>()
+  await Promise.all(names.map(name => collect(name, sources)))
+  const preloads = [...sources].map(
+    ([name, source]) => `package.preload['apus.${name}'] = function()\n${source}\nend\n`,
   )
   await process.eval(
-    `${sources.join('')}package.preload['apus.config'] = function() return ${config} end\nreturn ''`,
+    `${preloads.join('')}package.preload['apus.config'] = function() return ${config} end\nreturn ''`,
   )
   return { run: code => process.eval(code) }
+}
+
+/** A module and what it requires. */
+async function collect(name: string, sources: Map<string, string>): Promise<void> {
+  if (name === 'config' || sources.has(name)) return
+  sources.set(name, '')
+  const source = await readFile(new URL(`../../contracts-lua/src/${name}.lua`, import.meta.url), 'utf8')
+  sources.set(name, source)
+  const needed = [...source.matchAll(/require\('apus\.([a-z-]+)'\)/g)].map(match => match[1] ?? '')
+  await Promise.all(needed.map(next => collect(next, sources)))
 }
 
 /** The text as a Lua string literal. */
