@@ -1,4 +1,5 @@
 export * from './commitments.ts'
+export * from './domain.ts'
 export * from './engine.ts'
 export * from './inputs.ts'
 export * from './layout.ts'

@@ -3,7 +3,7 @@ import { GROUP, SEGMENT, tileRows } from './linear.ts'
 import type { Manifest } from './manifest.ts'
 import { LEAF_VALUES, type PlaneCount } from './quantizer.ts'
 
-const PIECES_PER_LEAF = 64
+export const PIECES_PER_LEAF = 64
 const TOKENIZER_LEAF = 16_384
 
 export type TensorKind = 'embedding' | 'output' | 'qkv' | 'o' | 'gateUp' | 'down'
@@ -38,6 +38,8 @@ export interface BundleLayout {
   readonly embedding: Tensor
   readonly output: Tensor
   readonly layers: readonly Readonly<Record<'qkv' | 'o' | 'gateUp' | 'down', Tensor>>[]
+  /** All matrices in the order of the bundle. */
+  readonly tensors: readonly Tensor[]
   readonly pieces: number
   readonly tokenizer: number
   readonly leafCount: number
@@ -48,13 +50,16 @@ export function bundleLayout(m: Manifest): BundleLayout {
   const frequencies = 1
   const gainLeaves = Math.ceil(m.width / LEAF_VALUES)
   const firstGain = 2
+  const tensors: Tensor[] = []
   let next = firstGain + gainLeaves * (2 * m.layers + 1)
   const tensor = (kind: TensorKind, rows: number, columns: number, planes: PlaneCount): Tensor => {
     const perTile = tileRows(columns)
     const segments = Math.ceil(columns / SEGMENT)
     const first = next
     next += Math.ceil(rows / perTile) * segments
-    return { kind, first, rows, columns, tileRows: perTile, segments, planes }
+    const made = { kind, first, rows, columns, tileRows: perTile, segments, planes }
+    tensors.push(made)
+    return made
   }
   const embedding = m.tied ? undefined : tensor('embedding', m.vocab, m.width, m.planes.output)
   const output = tensor('output', m.vocab, m.width, m.planes.output)
@@ -74,6 +79,7 @@ export function bundleLayout(m: Manifest): BundleLayout {
     embedding: embedding ?? output,
     output,
     layers,
+    tensors,
     pieces,
     tokenizer,
     leafCount: tokenizer + Math.ceil(m.tokenizerBytes / TOKENIZER_LEAF),

@@ -1,4 +1,5 @@
 import { ApusError } from '../kit/errors.ts'
+import { checkLeaf } from './domain.ts'
 import { type BundleLayout, bundleLayout, decodePieces, piecesInLeaf, type Tensor, tileOf } from './layout.ts'
 import { decodeTile, type Tile } from './linear.ts'
 import { decodeManifest, type Manifest } from './manifest.ts'
@@ -17,7 +18,7 @@ export interface LayerTensors {
   readonly down: Tensor
 }
 
-/** A bundle decoded for computing: clear rather than small. Errors of opening: `bundle-invalid`. */
+/** A bundle decoded for computing: clear rather than small. Leaves are checked when they are first read: `bundle-invalid`. */
 export class Model {
   readonly manifest: Manifest
   readonly layout: BundleLayout
@@ -37,11 +38,11 @@ export class Model {
         `The bundle has ${bundle.leafCount} leaves, not ${this.layout.leafCount}.`,
       )
     }
-    this.frequencies = new BigUint64Array(new Uint8Array(bundle.leaf(this.layout.frequencies)).buffer)
+    this.frequencies = new BigUint64Array(new Uint8Array(this.#leaf(this.layout.frequencies)).buffer)
     const { vocab } = this.manifest
     const pieceLeaves = this.layout.tokenizer - this.layout.pieces
     this.pieces = Array.from({ length: pieceLeaves }, (_, i) =>
-      decodePieces(bundle.leaf(this.layout.pieces + i), piecesInLeaf(vocab, i)),
+      decodePieces(this.#leaf(this.layout.pieces + i), piecesInLeaf(vocab, i)),
     ).flat()
   }
 
@@ -50,7 +51,8 @@ export class Model {
     const address = tileOf(tensor, row, segment)
     let tile = this.#tiles.get(address.leaf)
     if (!tile) {
-      tile = decodeTile(this.#bundle.leaf(address.leaf), address.rows, address.columns)
+      tile = decodeTile(this.#leaf(address.leaf), address.rows, address.columns)
+      if (segment > 0) this.#demandShiftsOf(this.tile(tensor, row, 0)[0], tile)
       this.#tiles.set(address.leaf, tile)
     }
     return [tile, row - address.row]
@@ -60,9 +62,20 @@ export class Model {
     const known = this.#gains.get(norm)
     if (known) return known
     const first = this.layout.gains(norm)
-    const leaves = Array.from({ length: this.layout.gainLeaves }, (_, i) => this.#bundle.leaf(first + i))
+    const leaves = Array.from({ length: this.layout.gainLeaves }, (_, i) => this.#leaf(first + i))
     const gains = new Int32Array(new Uint8Array(Buffer.concat(leaves)).slice().buffer)
     this.#gains.set(norm, gains)
     return gains
+  }
+
+  #leaf(index: number): Uint8Array {
+    const leaf = this.#bundle.leaf(index)
+    checkLeaf(this.manifest, this.layout, index, leaf)
+    return leaf
+  }
+
+  #demandShiftsOf(first: Tile, tile: Tile): void {
+    if (tile.shifts.every((shift, row) => shift === first.shifts[row])) return
+    throw new ApusError('bundle-invalid', 'The segments of a row have different shifts.')
   }
 }

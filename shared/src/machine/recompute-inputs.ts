@@ -4,4 +4,4 @@ export function inputAt(inputs: readonly Uint8Array[], i: number): Uint8Array {
   return input
 }
 
-export const readValues = (bytes: Uint8Array): Int32Array => new Int32Array(bytes.slice().buffer)
+export const readValues = (bytes: Uint8Array): Int32Array => new Int32Array(new Uint8Array(bytes).buffer)

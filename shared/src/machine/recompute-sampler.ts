@@ -94,10 +94,10 @@ export function recomputeSampler(step: SamplerStep, inputs: readonly Uint8Array[
   }
 }
 
-const readTokens = (bytes: Uint8Array): number[] => Array.from(new Uint32Array(bytes.slice().buffer))
+const readTokens = (bytes: Uint8Array): number[] => Array.from(new Uint32Array(new Uint8Array(bytes).buffer))
 const readCounts = readTokens
 const readMasses = (bytes: Uint8Array): number =>
-  Number(new BigUint64Array(bytes.slice().buffer).reduce((a, b) => a + b, 0n))
+  Number(new BigUint64Array(new Uint8Array(bytes).buffer).reduce((a, b) => a + b, 0n))
 const readRanked = (bytes: Uint8Array): Ranked[] =>
   Array.from({ length: bytes.length / 8 }, (_, i) => decodeRanked(bytes, i * 8))
 

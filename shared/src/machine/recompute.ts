@@ -61,7 +61,8 @@ export function recompute(step: Step, inputs: readonly Uint8Array[]): Uint8Array
   }
 }
 
-const readFrequencies = (bytes: Uint8Array): BigUint64Array => new BigUint64Array(bytes.slice().buffer)
+const readFrequencies = (bytes: Uint8Array): BigUint64Array =>
+  new BigUint64Array(new Uint8Array(bytes).buffer)
 
 const only = (leaves: readonly Uint8Array[]): Uint8Array => inputAt(leaves, 0)
 const a8 = (values: Int32Array, planes: PlaneCount): Uint8Array => only(encodeA8(quantize(values, planes)))
