@@ -1,81 +1,42 @@
+import { readFileSync } from 'node:fs'
 import { afterAll, expect, test } from 'vitest'
 import { primitiveCases } from '../../node/src/engine/webgpu/primitive-cases.ts'
-import { Oracle, type RunRequest } from '../../shared/src/machine/index.ts'
+import { Oracle } from '../../shared/src/machine/index.ts'
+import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
 import { type Driver, GpuProcess, softwareGpus } from './gpu.ts'
+import { type ModelVector, resultVector, vectorRequest } from './machine/golden.ts'
 import { AWKWARD_SHAPES, randomBundle } from './machine/random-model.ts'
 import { seededRandom } from './random.ts'
 
-const GREEDY = {
-  temperature: 0,
-  topK: 0,
-  topP: 65_536,
-  repeatPenalty: 65_536,
-  penaltyWindow: 64,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  seed: 0,
-}
-const SAMPLED = {
-  ...GREEDY,
-  temperature: 58_982,
-  topK: 30,
-  topP: 60_000,
-  repeatPenalty: 78_643,
-  frequencyPenalty: 2_000,
-  presencePenalty: -3_000,
-}
 const SEED = 41
 const PRIMITIVE_CASES = 170_000
 /** As on a graphics card, where more is computed at once than the software drivers are given. */
 const CARD_TUNING = { workgroup: 64, rows: 4, columns: 4 }
+/** A position in the second group of pages. */
+const LONG_PROMPT = 4130
 
-/** Three runs that are computed together: a prompt over a page's edge, a prompt of one token, and sampling. */
-function requestsFor(vocab: number, positions: number): RunRequest[] {
-  const random = seededRandom(vocab)
-  const prompt = (length: number) => Array.from({ length }, () => random.below(vocab))
-  const request = (length: number, maxTokens: number, sampler: typeof GREEDY): RunRequest => ({
-    prompt: prompt(length),
-    sampler,
-    noise: [random.u32(), random.u32()],
-    maxTokens,
-    stop: [],
-  })
-  return [request(positions, 4, GREEDY), request(1, 5, { ...SAMPLED, topK: 0 }), request(9, 5, SAMPLED)]
+const golden: readonly ModelVector[] = JSON.parse(
+  readFileSync(new URL('../vectors/machine/models.json', import.meta.url), 'utf8'),
+)
+
+function bundleOf({ shape: name, seed }: ModelVector) {
+  const shape = AWKWARD_SHAPES.find(candidate => candidate.name === name)
+  if (shape === undefined) throw new RangeError(`no shape ${name}`)
+  return randomBundle(shape, seed)
 }
 
-/** Wide models are slow to compute plainly; they cross no page. */
-const positionsOf = (name: string): number => (name === 'two leaves' || name === 'many rows' ? 9 : 66)
+const wantedOf = ({ runs }: ModelVector) =>
+  runs.map(({ tokens, flag, checkpointRoot, kvRoot }) => ({ tokens, flag, checkpointRoot, kvRoot }))
 
-const cases = AWKWARD_SHAPES.map(shape => {
-  const bundle = randomBundle(shape, SEED)
-  const oracle = new Oracle(bundle)
-  return {
-    name: shape.name,
-    bundle,
-    oracle,
-    requests: requestsFor(oracle.manifest.vocab, positionsOf(shape.name)),
-  }
-})
-const expected = new Map<string, Awaited<ReturnType<Oracle['run']>>[]>()
-
-async function oracleRuns({ name, oracle, requests }: (typeof cases)[number]) {
-  const known = expected.get(name)
-  if (known !== undefined) return known
-  const { signal } = new AbortController()
-  const runs = []
-  for (const request of requests) runs.push(await oracle.run(request, signal))
-  expected.set(name, runs)
-  return runs
-}
+const vectorOf = (shape: string): ModelVector => golden.find(candidate => candidate.shape === shape)!
 
 /** Everything that must hold on a driver; a driver that is not here is skipped, and said to be. */
 export async function testMachineOn(name: Driver['name']): Promise<void> {
   const driver = (await softwareGpus()).find(candidate => candidate.name === name)
   if (driver === undefined) throw new RangeError('no such driver')
-  const { missing } = driver
-  const here = missing === undefined
+  const here = driver.missing === undefined
   const gpu = here ? new GpuProcess(driver) : undefined
-  if (!here) process.stderr.write(`skipped: no ${name} (${missing})\n`)
+  if (!here) process.stderr.write(`skipped: no ${name} (${driver.missing})\n`)
   afterAll(() => gpu?.close())
 
   test.skipIf(!here)('answers every primitive as the oracle does, at its edges', async () => {
@@ -92,46 +53,61 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     await gpu!.knownAnswers()
   })
 
-  test.skipIf(!here).each(cases)('runs $name to the bytes of the oracle, three at a time', async it => {
-    const given = gpu!.runs(it.bundle.leaves, it.requests)
-    const wanted = await oracleRuns(it)
-    expect(await given).toEqual(wanted)
+  test.skipIf(!here).each(golden)('runs $shape to the golden bytes, four runs at a time', async vector => {
+    const given = await gpu!.runs(bundleOf(vector).leaves, vector.runs.map(vectorRequest))
+    expect(given.map(resultVector)).toEqual(wantedOf(vector))
+  })
+
+  test.skipIf(!here)('a second group of pages has the bytes of the oracle', async () => {
+    const bundle = randomBundle({ ...AWKWARD_SHAPES[0]!, context: 8192 }, SEED)
+    const random = seededRandom(SEED)
+    const request = {
+      prompt: Array.from({ length: LONG_PROMPT }, () => random.below(70)),
+      sampler: samplerSettings.parse({}),
+      noise: [1, 2] as const,
+      maxTokens: 2,
+      stop: [],
+    }
+    const [given, wanted] = await Promise.all([
+      gpu!.runs(bundle.leaves, [request]),
+      new Oracle(bundle).run(request, new AbortController().signal),
+    ])
+    expect(given).toEqual([wanted])
   })
 
   test.skipIf(!here)('tuning, batches and room change no byte', async () => {
-    const it = cases.find(candidate => candidate.name === 'many heads')!
-    const wanted = await oracleRuns(it)
+    const vector = vectorOf('many heads')
+    const { leaves } = bundleOf(vector)
     for (const options of [
       { columns: 8, tuning: CARD_TUNING },
-      { columns: 4, sequences: 1, positions: 128 },
+      { columns: 4, sequences: 1, positions: 512 },
     ]) {
-      expect(await gpu!.runs(it.bundle.leaves, it.requests, options)).toEqual(wanted)
+      const given = await gpu!.runs(leaves, vector.runs.map(vectorRequest), options)
+      expect(given.map(resultVector)).toEqual(wantedOf(vector))
     }
   })
 
   test.skipIf(!here)('refuses a bundle with a number outside the bounds', async () => {
-    const { bundle } = cases[0]!
-    const leaves = bundle.leaves.map((leaf, i) => {
-      if (i !== 6) return leaf
-      const copy = leaf.slice()
-      copy[0] = 0x80
-      return copy
-    })
-    await expect(gpu!.runs(leaves, [])).rejects.toMatchObject({ code: 'bundle-invalid' })
+    const { leaves } = bundleOf(vectorOf('tiny'))
+    const broken = leaves.map((leaf, i) => (i === 6 ? Uint8Array.of(0x80, ...leaf.subarray(1)) : leaf))
+    await expect(gpu!.runs(broken, [])).rejects.toMatchObject({ code: 'bundle-invalid' })
+    await expect(gpu!.runs(leaves.slice(0, 6), [])).rejects.toMatchObject({ code: 'bundle-invalid' })
   })
 
   test.skipIf(!here)('says what it has no room for', async () => {
-    const { bundle, requests } = cases[0]!
-    await expect(gpu!.runs(bundle.leaves, requests, { sequences: 1, positions: 1 })).resolves.toHaveLength(3)
-    const long = { ...requests[0]!, prompt: Array.from({ length: 200 }, () => 1) }
-    await expect(gpu!.runs(bundle.leaves, [long], { sequences: 1, positions: 64 })).rejects.toMatchObject({
-      code: 'gpu-out-of-memory',
-    })
+    const vector = vectorOf('tiny')
+    const { leaves } = bundleOf(vector)
+    const run = (length: number) => {
+      const request = { ...vectorRequest(vector.runs[0]!), prompt: Array.from({ length }, () => 1) }
+      return gpu!.runs(leaves, [request], { sequences: 1, positions: 64 })
+    }
+    await expect(run(200)).rejects.toMatchObject({ code: 'gpu-out-of-memory' })
+    await expect(run(600)).rejects.toMatchObject({ code: 'prompt-too-long' })
   })
 
   test.skipIf(!here)('fails for good after the first refused command', async () => {
     await expect(gpu!.badKernel()).rejects.toMatchObject({ code: 'gpu-error' })
-    const { bundle, requests } = cases[0]!
-    await expect(gpu!.runs(bundle.leaves, requests)).rejects.toMatchObject({ code: 'gpu-error' })
+    const vector = vectorOf('tiny')
+    await expect(gpu!.runs(bundleOf(vector).leaves, [])).rejects.toMatchObject({ code: 'gpu-error' })
   })
 }

@@ -220,6 +220,16 @@ export class GpuDevice {
     })
   }
 
+  /** Copies the whole of one buffer to another of its size, some times over, and waits for it: the memory's speed. */
+  async copy(from: GPUBuffer, to: GPUBuffer, times: number): Promise<void> {
+    await this.#guard(() => {
+      const encoder = this.#device.createCommandEncoder()
+      for (let i = 0; i < times; i++) encoder.copyBufferToBuffer(from, 0, to, 0, from.size)
+      this.#device.queue.submit([encoder.finish()])
+    })
+    await this.finish()
+  }
+
   /** Resolves when all submitted work is done. */
   async finish(): Promise<void> {
     await this.#device.queue.onSubmittedWorkDone()
