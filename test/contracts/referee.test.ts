@@ -269,11 +269,10 @@ describe('what is not proven is refused', () => {
     expect(changed.length).toBeGreaterThan(100)
     await sameCode(changed, 'wrong-path')
     const others = [
-      // The other leaf of x, another row of the tile, another tile, another head's row, another group's run.
+      // The other leaf of x, another row of the tile, another tile, another page, another group's run.
       [at(67, 'n1.part', 1), at(67, 'n1.part', 0)],
       [at(67, 'n1.quant', 1), at(67, 'n1.quant', 0)],
       [at(67, 'qkv.0', 1), at(67, 'qkv.0', 0)],
-      [at(67, 'rows', 3), at(67, 'rows', 9)],
       [at(67, 'link', 0), at(67, 'link', 1)],
       [at(67, 'page.0.0', 0), at(67, 'page.0.0', 1)],
       [at(67, 'page.0.0', 0), at(65, 'page.0.0', 0)],
