@@ -1,20 +1,140 @@
-import { expect, it } from 'vitest'
+import type { Retrace } from '@apus/shared'
+import { describe, expect, it } from 'vitest'
 import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
+import { BASE_PRICE, TOKEN_PRICE } from '../support/contracts-cast.ts'
 import { flipBit } from '../support/dispute/flip.ts'
-import { Trial } from '../support/dispute/trial.ts'
+import { stoppedAt, withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
+import { type Played, type Side, Trial, type TrialOptions } from '../support/dispute/trial.ts'
 
-it('convicts a seat whose weights are wrong by one bit, and pays the others', async () => {
-  const trial = await Trial.open()
-  const layout = bundleLayout(decodeManifest(trial.bundle.leaf(0)))
-  const lie = await trial.run(flipBit(trial.bundle, layout.layers[1]!.gateUp.first, 3, 6))
-  const [liar, honest] = await trial.compute(lie)
-  const { world, job } = trial
-  expect(world.job(job).state).toBe('held')
-  const opened = await trial.accuse(honest!.miner.address, liar!, trial.honest, lie)
+const SEAT_PRICE = BASE_PRICE + TOKEN_PRICE * 4n
+const BOND = SEAT_PRICE * 25n
+const DISPUTE_BOND = SEAT_PRICE * 3n
+const min = (a: bigint, b: bigint) => (a < b ? a : b)
+
+interface Case {
+  readonly trial: Trial
+  readonly liar: Side
+  readonly honest: Side
+}
+
+async function seatedWith(
+  lie: (trial: Trial) => Promise<Retrace> | Retrace,
+  options: TrialOptions = {},
+): Promise<Case> {
+  const trial = await Trial.open(options)
+  const [liar, honest] = await trial.compute(await lie(trial))
+  expect(trial.world.job(trial.job).state).toBe('held')
+  return { trial, liar: liar!, honest: honest! }
+}
+
+/** The honest seat disputes, with or without the liar's leaves, until the dispute has ended. */
+async function prosecute({ trial, liar, honest }: Case, withheld = false): Promise<Played | undefined> {
+  const evidence = withheld ? undefined : liar.run
+  const opened = await trial.accuse(honest.miner.address, liar, honest.run, evidence)
   expect(opened.code).toBeUndefined()
-  const played = await trial.play(opened.id, trial.honest, liar!, { evidence: lie })
-  expect(played.view.state).toBe('proven')
+  if (trial.world.entry('disputes', opened.id) === undefined) return undefined
+  return trial.play(opened.id, honest.run, liar, evidence ? { evidence } : {})
+}
+
+/** The liar lost its bond once, all others have what is theirs, and the answer is delivered and paid. */
+async function expectJustice({ trial, liar, honest }: Case): Promise<void> {
+  const { world, job, cast } = trial
+  const seat = world.job(job).seats.find(s => s.miner === liar.miner.address)!
+  expect(seat.slashed).toBe(String(BOND))
   expect(world.job(job).state).toBe('agreed')
   await trial.finish()
   expect(world.job(job).state).toBe('settled')
+  const wage = BASE_PRICE + TOKEN_PRICE * BigInt(honest.run.tokens.length)
+  expect(world.account(liar.miner.address)).toBe(0n)
+  expect(world.account(honest.miner.address)).toBe(wage + (BOND * 3n) / 10n)
+  expect(world.account(cast.requester)).toBe(min(BOND / 5n, SEAT_PRICE))
+  const { burning, burnt } = world.totals()
+  const taken = min(BOND / 5n, SEAT_PRICE) + (BOND * 3n) / 10n
+  expect(BigInt(burning) + BigInt(burnt)).toBe(BOND - taken)
+  const stake = 5_000n * 10n ** 12n
+  expect(world.miner(liar.miner.address).stake).toBe(String(stake - BOND))
+  expect(world.miner(honest.miner.address)).toMatchObject({ stake: String(stake), locked: '0' })
+  expect(world.miner(liar.miner.address)).toMatchObject({ standing: 0, locked: '0' })
+}
+
+const layoutOf = (trial: Trial) => bundleLayout(decodeManifest(trial.bundle.leaf(0)))
+const wrongWeight = (trial: Trial) =>
+  trial.run(flipBit(trial.bundle, layoutOf(trial).layers[1]!.gateUp.first, 3, 6))
+
+describe('a seat is convicted', () => {
+  it('whose weights are wrong by one bit, in seven messages', async () => {
+    const found = await seatedWith(wrongWeight)
+    const played = (await prosecute(found))!
+    expect(played.view.state).toBe('proven')
+    expect(played.messages).toHaveLength(6)
+    expect(played.largest).toBeLessThan(65_536)
+    await expectJustice(found)
+  })
+
+  it('that withholds all its leaves, in at most twelve', async () => {
+    const found = await seatedWith(wrongWeight)
+    const played = (await prosecute(found, true))!
+    expect(played.view.state).toBe('proven')
+    expect(played.messages.length).toBeLessThan(12)
+    await expectJustice(found)
+  })
+
+  it('that computed another prompt', async () => {
+    const found = await seatedWith(trial => trial.run(trial.bundle, { prompt: [1, 2, 3, 4, 5] }))
+    expect((await prosecute(found, true))!.view.state).toBe('proven')
+    await expectJustice(found)
+  })
+
+  it.each([
+    ['known', false],
+    ['withheld', true],
+  ])('with one wrong K row of the first prompt position, its pages %s', async (_, withheld) => {
+    const found = await seatedWith(trial => withWrongRow(trial.honest, 4, 0))
+    const played = (await prosecute(found, withheld))!
+    expect(played.view.state).toBe('proven')
+    expect(played.messages.length).toBeLessThanOrEqual(withheld ? 11 : 9)
+    await expectJustice(found)
+  })
+
+  it('that samples with another seed', async () => {
+    const sampler = { temperature: 60_000, topK: 40, topP: 60_000, repeatPenalty: 80_000, seed: 3 }
+    const found = await seatedWith(trial => trial.run(trial.bundle, { noise: [1, 2] }), { sampler })
+    expect((await prosecute(found, true))!.view.state).toBe('proven')
+    await expectJustice(found)
+  })
+
+  it('that stops early with a flag of its own', async () => {
+    const found = await seatedWith(trial => stoppedAt(trial.honest, 2, 1))
+    expect((await prosecute(found, true))!.view.state).toBe('proven')
+    await expectJustice(found)
+  })
+
+  it('that ends without a stop, in one message', async () => {
+    const found = await seatedWith(trial => stoppedAt(trial.honest, 2, 0))
+    expect(await prosecute(found, true)).toBeUndefined()
+    await expectJustice(found)
+  })
+
+  it('whose answer has a wrong piece, in one message once it has shown it', async () => {
+    const found = await seatedWith(trial => withWrongPiece(trial.honest, 1, Buffer.from('lie')))
+    const played = (await prosecute(found, true))!
+    expect(played.view.state).toBe('moot')
+    expect(played.messages.at(-1)!.action).toBe('Prove-Answer')
+    await expectJustice(found)
+  })
+})
+
+describe('money', () => {
+  it('of a bond comes from the account, then from the seat, and returns there', async () => {
+    const found = await seatedWith(wrongWeight)
+    const { trial, liar, honest } = found
+    const before = trial.world.miner(honest.miner.address)
+    const opened = await trial.accuse(honest.miner.address, liar, honest.run, liar.run)
+    expect(trial.world.dispute(opened.id).bond).toBe(String(DISPUTE_BOND))
+    const during = trial.world.miner(honest.miner.address)
+    expect(BigInt(before.stake) - BigInt(during.stake)).toBe(DISPUTE_BOND)
+    expect(BigInt(before.locked) - BigInt(during.locked)).toBe(DISPUTE_BOND)
+    await trial.play(opened.id, honest.run, liar, { evidence: liar.run })
+    await expectJustice(found)
+  })
 })

@@ -62,7 +62,6 @@ export class Trial {
   readonly request: RunRequest
   readonly honest: OracleRetrace
   readonly sides = new Map<string, Side>()
-  #count = 0
 
   private constructor(
     cast: Cast,
