@@ -5,17 +5,23 @@ import {
   Commitments,
   createHost,
   ENDED,
+  fetchTrace,
   type Host,
   type HostOptions,
+  type JobId,
   type Logger,
   type NodeKey,
   Registrations,
   Requests,
   RoundKeeper,
   serveAnswers,
+  serveTraces,
   systemClock,
   tasksProtocol,
 } from '@apus/shared'
+import { Disputes } from './disputes/disputes.ts'
+import { type EvidenceShelf, openEvidenceShelf } from './disputes/evidence-shelf.ts'
+import { Retraces } from './disputes/retraces.ts'
 import { type StatusServer, startStatusServer } from './status-server.ts'
 import { type AnswerShelf, openAnswerShelf } from './work/answer-shelf.ts'
 import { type HintAnswer, Hints } from './work/hints.ts'
@@ -40,6 +46,8 @@ export interface MinerOptions {
   /** Journal file and folder of large answers; their parent exists. */
   readonly journal: string
   readonly answers: string
+  /** Folder of the leaves under revealed roots. */
+  readonly evidence: string
   readonly peers: Omit<HostOptions, 'network' | 'key' | 'log'>
   readonly runsPerModel?: number
   /** Loopback port for status and metrics; 0 takes a free one, absent opens none. */
@@ -104,6 +112,8 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
     const journal = opened(await Journal.open(await openJournalFile(options.journal)), j => j.close())
     const answers = await openAnswerShelf(options.answers)
     await answers.tidy(clock.now())
+    const evidence = await openEvidenceShelf(options.evidence)
+    await evidence.tidy(clock.now())
     const hostOptions = { ...options.peers, network: network.network, key, log }
     const host = opened(await createHost(hostOptions), h => h.stop())
     const requests = opened(new Requests(host), r => r.stop())
@@ -125,6 +135,11 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
     )
     await commitments.start()
     const metrics = new WorkMetrics()
+    const prompts = {
+      published: async (job: JobId) =>
+        feed.mirror.prompts.get(job) || (await network.prompt(job)) || undefined,
+      ...parts.prompts,
+    }
     const work = new Work({
       me,
       key,
@@ -136,10 +151,8 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       clock,
       log,
       runsPerModel: options.runsPerModel ?? 1,
-      prompts: {
-        published: async job => feed.mirror.prompts.get(job) || (await network.prompt(job)) || undefined,
-        ...parts.prompts,
-      },
+      prompts,
+      evidence,
       announce: statement => commitments.publish(statement),
     })
     const hints = new Hints(work, me, models)
@@ -151,8 +164,23 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
           : { status: 'refused', code: 'wrong-network' },
     )
     await serveAnswers(host, requests, (job, root) => findAnswer(journal, answers, job, root))
+    await serveTraces(host, requests, job => findEvidence(feed, me, evidence, job))
     feed.onChange(change => {
       if (change.kind === 'miner') registrations.update(change.miner)
+    })
+    const disputes = new Disputes({
+      me,
+      mirror: feed.mirror,
+      send: message => network.dispute(message),
+      retraces: new Retraces(models, prompts),
+      evidenceOf: async (job, { miner, statement }, signal) => {
+        const peer = registrations.peerOf(miner)
+        return peer === undefined || statement === undefined
+          ? undefined
+          : fetchTrace(host, requests, peer, { job: job.id, roots: statement }, { signal })
+      },
+      clock,
+      log,
     })
     opened(feed, f => f.stop())
     await feed.start()
@@ -166,6 +194,9 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
     const keeper = opened(ownRounds(parts, clock), k => k.stop())
     feed.onChange(() => keeper.look())
     keeper.start()
+    opened(disputes, d => d.stop())
+    feed.onChange(() => disputes.look())
+    disputes.start()
     if (needs.renew) await register(network, { me, key }, clock.now())
     if (needs.serve) await network.serve([...models.keys()])
     if (needs.resume) await network.resume()
@@ -237,6 +268,12 @@ function ownRounds({ me, network, feed, models, log }: MinerParts, time: Clock):
     time,
     log,
   })
+}
+
+/** Leaves are shown once the seat has revealed: before that a run is the miner's secret. */
+async function findEvidence(feed: Feed, me: Address, shelf: EvidenceShelf, job: JobId) {
+  const seat = feed.mirror.jobs.get(job)?.seats.find(s => s.miner === me && s.statement !== undefined)
+  return seat === undefined ? undefined : shelf.find(job)
 }
 
 async function findAnswer(

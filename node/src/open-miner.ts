@@ -59,6 +59,7 @@ export async function openMiner(
       {
         journal: home.journal,
         answers: home.answers,
+        evidence: home.evidence,
         peers: settings.peers,
         runsPerModel: settings.runsPerModel,
         statusPort: settings.statusPort ?? undefined,

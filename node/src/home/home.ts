@@ -23,6 +23,7 @@ export interface Home {
   readonly path: string
   readonly journal: string
   readonly answers: string
+  readonly evidence: string
   /** Socket on which the running miner listens, so that there is only one. */
   readonly lock: string
 }
@@ -34,6 +35,7 @@ export function homeAt(path: string | undefined): Home {
     path: folder,
     journal: join(folder, 'journal.log'),
     answers: join(folder, 'answers'),
+    evidence: join(folder, 'evidence'),
     lock: join(folder, 'miner.sock'),
   }
 }

@@ -16,6 +16,7 @@ export type Network = Pick<
   | 'resume'
   | 'register'
   | 'tick'
+  | 'dispute'
 >
 
 /** News of the network process, in order; `NetworkFeed` of shared is one. */

@@ -14,6 +14,7 @@ import {
   type SeatView,
   signCommitment,
 } from '@apus/shared'
+import type { EvidenceShelf } from '../disputes/evidence-shelf.ts'
 import type { AnswerShelf } from './answer-shelf.ts'
 import { isOlder } from './job-order.ts'
 import type { Computed, Journal } from './journal.ts'
@@ -56,6 +57,7 @@ export interface WorkParts {
   readonly models: ServedModels
   readonly journal: Journal
   readonly answers: AnswerShelf
+  readonly evidence?: Pick<EvidenceShelf, 'keep'>
   readonly prompts: PromptSource
   readonly announce: Announce
   readonly metrics: WorkMetrics
@@ -326,6 +328,8 @@ export class Work {
     const { computed, generation, promptTokens } = await runJob(options, signal)
     signal.throwIfAborted()
     await journal.computed(job.id, computed)
+    // Lost evidence is computed again when it is asked for.
+    if (generation.evidence) await this.#parts.evidence?.keep(job.id, generation.evidence).catch(() => {})
     const tookMs = clock.now() - begun
     metrics.computed({ tookMs, tokens: generation.tokens.length, promptTokens })
     log.info({ job: job.id, tokens: generation.tokens.length, tookMs }, 'Computed.')

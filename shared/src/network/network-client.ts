@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { AoClient, AoEmittedMessage } from '../ao/ao-client.ts'
 import type { Tag } from '../arweave/data-item.ts'
+import type { DisputeMessage } from '../dispute/message.ts'
 import { ApusError } from '../kit/errors.ts'
 import type { DepositAction, NetworkAction, TokenAction } from '../protocol/actions.ts'
 import { type Address, amount, type JobId, type ModelId, type ProcessId } from '../protocol/identity.ts'
@@ -111,6 +112,12 @@ export class NetworkClient {
       },
       'pieces' in answer ? JSON.stringify({ pieces: answer.pieces }) : undefined,
     )
+
+  /** Sends a message of a dispute; resolves to its id, which is that of the dispute when it opens one. */
+  async dispute({ action, tags, data }: DisputeMessage): Promise<string> {
+    const { id } = await this.#act(action, tags, data === undefined ? undefined : JSON.stringify(data))
+    return id
+  }
 
   /** Pays for a job from this wallet's account; resolves to the job id. */
   async submitJob(request: JobRequest): Promise<JobId> {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { AoEmittedMessage } from '../ao/ao-client.ts'
+import { type DisputeView, disputeView } from '../protocol/dispute.ts'
 import { type JobId, jobId } from '../protocol/identity.ts'
 import { ENDED, type JobView, jobView } from '../protocol/job.ts'
 import {
@@ -20,6 +21,7 @@ export type Change =
   | { readonly kind: 'job'; readonly job: JobView; readonly before: JobView | undefined }
   | { readonly kind: 'miner'; readonly miner: MinerView }
   | { readonly kind: 'model'; readonly model: ModelView }
+  | { readonly kind: 'dispute'; readonly dispute: DisputeView }
   | { readonly kind: 'clock'; readonly clock: ClockView }
 
 const published = z.record(z.string(), z.string())
@@ -28,6 +30,9 @@ const published = z.record(z.string(), z.string())
 export class NetworkMirror {
   readonly jobs = new Map<JobId, JobView>()
   readonly prompts = new Map<JobId, string>()
+  readonly disputes = new Map<string, DisputeView>()
+  /** What accused seats answered, by `evidenceKey`, for as long as their seats are at stake. */
+  readonly evidence = new Map<string, string>()
   readonly miners = new Map<string, MinerView>()
   readonly models = new Map<string, ModelView>()
   clock: ClockView | undefined
@@ -66,6 +71,18 @@ export class NetworkMirror {
       case 'prompts':
         for (const [id, prompt] of entries(value)) this.prompts.set(jobId.parse(id), prompt)
         return []
+      case 'disputes':
+        return entries(value).map(([id, text]) => {
+          const dispute = disputeView.parse(parseJson(text))
+          this.disputes.set(id, dispute)
+          return { kind: 'dispute', dispute }
+        })
+      case 'evidence':
+        for (const [key, text] of entries(value)) {
+          if (text === '') this.evidence.delete(key)
+          else this.evidence.set(key, text)
+        }
+        return []
       case 'miners':
         return entries(value).map(([address, text]) => {
           const miner = minerView.parse(parseJson(text))
@@ -91,9 +108,14 @@ export class NetworkMirror {
     if (ended && !(before && ENDED.includes(before.state))) {
       this.#ended.push(job.id)
       const oldest = this.#ended.length > ENDED_JOBS_KEPT ? this.#ended.shift() : undefined
-      if (oldest !== undefined) this.jobs.delete(oldest)
+      if (oldest !== undefined) this.#forget(oldest)
     }
     return { kind: 'job', job, before }
+  }
+
+  #forget(job: JobId): void {
+    this.jobs.delete(job)
+    for (const [id, dispute] of this.disputes) if (dispute.job === job) this.disputes.delete(id)
   }
 }
 

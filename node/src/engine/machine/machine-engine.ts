@@ -1,4 +1,13 @@
-import { ApusError, answerRoot, answerText, merkleRoot, toBase64Url } from '@apus/shared'
+import {
+  ApusError,
+  answerRoot,
+  answerText,
+  merkleRoot,
+  OracleRetrace,
+  provingBundle,
+  type Retrace,
+  toBase64Url,
+} from '@apus/shared'
 import {
   bundleLayout,
   checkpointLeaf,
@@ -9,6 +18,7 @@ import {
   type MachineEngine,
   type Manifest,
   piecesInLeaf,
+  type RunRequest,
 } from '@apus/shared/machine'
 import { type BundleTokenizer, decodeTokenizerSection } from '../../models/bundle-tokenizer.ts'
 import { BundleFile } from '../../models/store/bundle-file.ts'
@@ -34,7 +44,7 @@ export const machineEngine = (device: MachineDevice): Engine => ({
       const machine = await device.load(texts.reading(bundle.checkedLeaves(signal)), signal)
       try {
         const { pieces, tokenizer } = await texts.finish()
-        return new MachineModel(bundle.root, machine, pieces, tokenizer)
+        return new MachineModel(bundle.root, machine, pieces, tokenizer, path)
       } catch (error) {
         await machine.close()
         throw error
@@ -92,17 +102,25 @@ class MachineModel implements LoadedModel {
   readonly tokenize: LoadedModel['tokenize']
   readonly #machine: MachineEngine
   readonly #pieces: readonly Uint8Array[]
+  readonly #path: string
 
-  constructor(id: string, machine: MachineEngine, pieces: readonly Uint8Array[], tokenizer: BundleTokenizer) {
+  constructor(
+    id: string,
+    machine: MachineEngine,
+    pieces: readonly Uint8Array[],
+    tokenizer: BundleTokenizer,
+    path: string,
+  ) {
     const { name, context, vocab } = machine.manifest
     this.info = { id, name, context, vocabulary: vocab }
     this.tokenize = (prompt, format) => tokenizer.tokenize(prompt, format)
     this.#machine = machine
     this.#pieces = pieces
+    this.#path = path
   }
 
   async generate(
-    { promptTokens, sampler, maxTokens, stop, jobKey }: GenerationRequest,
+    request: GenerationRequest,
     signal: AbortSignal,
     onToken: (token: ChosenToken) => void = () => {},
   ): Promise<Generation> {
@@ -112,26 +130,30 @@ class MachineModel implements LoadedModel {
       stop: ending,
       checkpoints,
       pageLeaves,
-    } = await this.#machine.run(
-      {
-        prompt: promptTokens,
-        sampler,
-        noise: jobNoise(jobKey, sampler.seed),
-        maxTokens,
-        stop: stop.map(text => new Uint8Array(Buffer.from(text, 'utf8'))),
-      },
-      signal,
-      (token, index) => onToken({ index, token, piece: piece(token) }),
+    } = await this.#machine.run(runRequest(request), signal, (token, index) =>
+      onToken({ index, token, piece: piece(token) }),
     )
     const pieces = tokens.map(piece)
     return {
       tokens,
       pieces,
-      text: answerText(pieces, stop),
+      text: answerText(pieces, request.stop),
       finish: ending === 1 || ending === 2 ? 'stop' : 'length',
       checkpointRoot: toBase64Url(merkleRoot(checkpoints.map(checkpointLeaf))),
       kvRoot: toBase64Url(merkleRoot(pageLeaves)),
       answerRoot: toBase64Url(answerRoot(pieces)),
+      evidence: { checkpoints, pageLeaves },
+    }
+  }
+
+  async retrace(request: GenerationRequest, signal: AbortSignal): Promise<Retrace> {
+    const bundle = await BundleFile.open(this.#path)
+    try {
+      const leaves: Uint8Array[] = []
+      for await (const [, leaf] of bundle.checkedLeaves(signal)) leaves.push(Uint8Array.from(leaf))
+      return await OracleRetrace.run(provingBundle(bundle.root, leaves), runRequest(request), signal)
+    } finally {
+      await bundle.close()
     }
   }
 
@@ -139,3 +161,18 @@ class MachineModel implements LoadedModel {
     return this.#machine.close()
   }
 }
+
+/** The machine's form of a request. */
+export const runRequest = ({
+  promptTokens,
+  sampler,
+  maxTokens,
+  stop,
+  jobKey,
+}: GenerationRequest): RunRequest => ({
+  prompt: promptTokens,
+  sampler,
+  noise: jobNoise(jobKey, sampler.seed),
+  maxTokens,
+  stop: stop.map(text => new Uint8Array(Buffer.from(text, 'utf8'))),
+})

@@ -1,0 +1,169 @@
+import {
+  type Address,
+  accusedAnswer,
+  type Clock,
+  challengerMove,
+  type DisputeMessage,
+  type DisputeView,
+  describeError,
+  type Evidence,
+  errorCode,
+  type JobView,
+  type Logger,
+  Loop,
+  type NetworkMirror,
+  openingMove,
+  type Retrace,
+  Said,
+  type SeatView,
+} from '@apus/shared'
+import { type Duty, duties } from './next-duty.ts'
+import type { Retraces } from './retraces.ts'
+
+const LOOK_INTERVAL_MS = 2_000
+/** A message that was taken but never showed in the published state is sent again after this pause. */
+const RESEND_AFTER_MS = 30_000
+const FIRST_RETRY_MS = 1_000
+const LONGEST_RETRY_MS = 60_000
+
+/** Codes after which the same message will never be taken: the matter is over, or was never provable. */
+const FINAL = new Set([
+  'nothing-to-prove',
+  'already-convicted',
+  'window-over',
+  'unknown-dispute',
+  'unknown-job',
+  'job-ended',
+  'not-revealed',
+  'not-verifiable',
+])
+
+export interface DisputesParts {
+  readonly me: Address
+  readonly mirror: NetworkMirror
+  readonly send: (message: DisputeMessage) => Promise<unknown>
+  readonly retraces: Retraces
+  /** The leaves under a seat's roots from wherever they can be had; undefined when nobody gives them. */
+  readonly evidenceOf: (job: JobView, seat: SeatView, signal: AbortSignal) => Promise<Evidence | undefined>
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+interface Attempt {
+  readonly notBefore: number
+  readonly failures: number
+}
+
+/**
+ * Answers for this miner's seats and disputes those of others. Every move follows from what is published and a re-run,
+ * so a restart at any point forgets nothing.
+ */
+export class Disputes {
+  readonly #parts: DisputesParts
+  readonly #attempts = new Map<string, Attempt>()
+  readonly #evidence = new Map<string, Promise<Evidence | undefined>>()
+  readonly #loop: Loop
+
+  constructor(parts: DisputesParts) {
+    this.#parts = parts
+    this.#loop = new Loop(
+      {
+        intervalMs: LOOK_INTERVAL_MS,
+        onError: err => parts.log.error({ err }, 'Looking after disputes failed.'),
+      },
+      signal => this.#look(signal),
+    )
+  }
+
+  start(): void {
+    this.#loop.start()
+  }
+
+  /** Says that something changed. */
+  look(): void {
+    this.#loop.trigger()
+  }
+
+  stop(): Promise<void> {
+    return this.#loop.stop()
+  }
+
+  async #look(signal: AbortSignal): Promise<void> {
+    const { me, mirror, retraces, clock } = this.#parts
+    const jobs = mirror.jobs.values()
+    const disputes = mirror.disputes.values()
+    const due = duties({ me, jobs, disputes, canRetrace: job => retraces.can(job) })
+    const live = new Set(due.map(keyOf))
+    for (const key of this.#attempts.keys()) if (!live.has(key)) this.#attempts.delete(key)
+    for (const duty of due) {
+      if (signal.aborted) return
+      const attempt = this.#attempts.get(keyOf(duty))
+      if (attempt === undefined || clock.now() >= attempt.notBefore) await this.#do(duty, signal)
+    }
+  }
+
+  async #do(duty: Duty, signal: AbortSignal): Promise<void> {
+    const { clock, log, send } = this.#parts
+    const key = keyOf(duty)
+    try {
+      const message = await this.#messageOf(duty, signal)
+      if (message !== undefined) {
+        await send(message)
+        log.info({ ...message.tags, action: message.action }, 'A message of a dispute was sent.')
+      }
+      const notBefore = message === undefined ? Number.POSITIVE_INFINITY : clock.now() + RESEND_AFTER_MS
+      this.#attempts.set(key, { notBefore, failures: 0 })
+    } catch (error) {
+      if (signal.aborted) return
+      const failures = (this.#attempts.get(key)?.failures ?? 0) + 1
+      const pause = Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), LONGEST_RETRY_MS)
+      const notBefore = FINAL.has(errorCode(error) ?? '') ? Number.POSITIVE_INFINITY : clock.now() + pause
+      this.#attempts.set(key, { notBefore, failures })
+      log.warn({ duty: key, reason: describeError(error) }, 'A duty of a dispute could not be done.')
+    }
+  }
+
+  async #messageOf(duty: Duty, signal: AbortSignal): Promise<DisputeMessage | undefined> {
+    if (duty.kind === 'open') return this.#opening(duty.job, duty.seat, signal)
+    const { dispute } = duty
+    const job = this.#parts.mirror.jobs.get(dispute.job)
+    const run = job && (await this.#runFor(job, dispute, signal))
+    if (job === undefined || run === undefined) return undefined
+    if (duty.kind === 'answer') return accusedAnswer(dispute, run)
+    const seat = job.seats.find(s => s.miner === dispute.accused && s.statement !== undefined)
+    if (seat?.statement === undefined) return undefined
+    const said = new Said(job.id, dispute.accused, at => this.#parts.mirror.evidence.get(at))
+    const evidence = await this.#evidenceOf(job, seat, signal)
+    return challengerMove(dispute, run, { statement: seat.statement, said, evidence })
+  }
+
+  async #opening(job: JobView, seat: SeatView, signal: AbortSignal): Promise<DisputeMessage | undefined> {
+    if (seat.statement === undefined) return undefined
+    const run = await this.#parts.retraces.of(job, signal)
+    const evidence = await this.#evidenceOf(job, seat, signal)
+    return openingMove(run, { job: job.id, accused: seat.miner, statement: seat.statement, evidence })
+  }
+
+  async #runFor(job: JobView, { position }: DisputeView, signal: AbortSignal): Promise<Retrace> {
+    const run = await this.#parts.retraces.of(job, signal)
+    if (position !== undefined) await run.prepare?.(position, signal)
+    return run
+  }
+
+  // Asked for once: leaves that a seat withholds it has to show on AO.
+  #evidenceOf(job: JobView, seat: SeatView, signal: AbortSignal): Promise<Evidence | undefined> {
+    const key = `${job.id}.${seat.miner}`
+    const known = this.#evidence.get(key)
+    if (known !== undefined) return known
+    const asked = this.#parts.evidenceOf(job, seat, signal).catch(() => undefined)
+    this.#evidence.set(key, asked)
+    return asked
+  }
+}
+
+/** One duty for as long as the dispute looks the same. */
+function keyOf(duty: Duty): string {
+  if (duty.kind === 'open') return `open ${duty.job.id} ${duty.seat.miner}`
+  const { id, moves, position, stage, operation, level, node, pages, asked } = duty.dispute
+  return [duty.kind, id, moves?.join('|'), position, stage, operation, level, node, pages, asked].join(' ')
+}

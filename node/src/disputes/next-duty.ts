@@ -1,0 +1,50 @@
+import type { Address, DisputeView, JobView, SeatView } from '@apus/shared'
+
+/** What a miner has to do about disputes now; it follows from what is published and from nothing else. */
+export type Duty =
+  | { readonly kind: 'answer'; readonly dispute: DisputeView }
+  | { readonly kind: 'move'; readonly dispute: DisputeView }
+  | { readonly kind: 'open'; readonly job: JobView; readonly seat: SeatView }
+
+export interface DisputeFacts {
+  readonly me: Address
+  readonly jobs: Iterable<JobView>
+  readonly disputes: Iterable<DisputeView>
+  /** Whether this miner can run the job's model again. */
+  readonly canRetrace: (job: JobView) => boolean
+}
+
+const OPEN_STATES: readonly DisputeView['state'][] = ['waiting', 'running']
+/** Disputes are opened from the end of the reveals until the result is final. */
+const DISPUTABLE: readonly JobView['state'][] = ['agreed', 'held']
+
+/**
+ * The duties of now, those with a clock running first: answers that this miner owes, moves in disputes it opened, and
+ * seats that revealed another result than it did and that it has not disputed yet.
+ */
+export function duties({ me, jobs, disputes, canRetrace }: DisputeFacts): Duty[] {
+  const all = [...disputes]
+  const running = all.filter(dispute => dispute.state === 'running')
+  const answers = running.filter(({ turn, accused }) => turn === 'accused' && accused === me)
+  const moves = running.filter(({ turn, challenger }) => turn === 'challenger' && challenger === me)
+  const found: Duty[] = [
+    ...answers.map((dispute): Duty => ({ kind: 'answer', dispute })),
+    ...moves.map((dispute): Duty => ({ kind: 'move', dispute })),
+  ]
+  for (const job of jobs) {
+    if (!job.verifiable || !DISPUTABLE.includes(job.state) || !canRetrace(job)) continue
+    const own = job.seats.find(seat => seat.miner === me && seat.statement !== undefined)
+    if (own === undefined) continue
+    for (const seat of job.seats) {
+      if (seat.miner === me || !isDisputable(seat) || seat.resultRoot === own.resultRoot) continue
+      const mine = all.some(d => d.job === job.id && d.accused === seat.miner && d.challenger === me)
+      if (!mine) found.push({ kind: 'open', job, seat })
+    }
+  }
+  return found
+}
+
+const isDisputable = (seat: SeatView): boolean =>
+  seat.statement !== undefined && seat.slashed === undefined && ['revealed', 'late'].includes(seat.state)
+
+export const isOpen = (dispute: DisputeView): boolean => OPEN_STATES.includes(dispute.state)

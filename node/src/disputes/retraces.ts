@@ -1,0 +1,49 @@
+import { ApusError, type JobId, type JobView, promptTokensRoot, type Retrace } from '@apus/shared'
+import type { PromptSource, ServedModels } from '../work/ports.ts'
+import { findPrompt } from '../work/prompt.ts'
+
+/** Re-runs kept; each holds the cache of a sequence, and few jobs are disputed at a time. */
+const KEPT = 4
+
+/** Jobs of this node's models run again, for disputes. A re-run needs the job, its prompt and the model, nothing else. */
+export class Retraces {
+  readonly #models: ServedModels
+  readonly #prompts: PromptSource
+  readonly #kept = new Map<JobId, Promise<Retrace>>()
+
+  constructor(models: ServedModels, prompts: PromptSource) {
+    this.#models = models
+    this.#prompts = prompts
+  }
+
+  can(job: JobView): boolean {
+    const served = this.#models.get(job.model)
+    return served?.class === job.class && served.model.retrace !== undefined
+  }
+
+  /** Errors: `prompt-unavailable`, `prompt-mismatch`, `model-not-served`, those of the engine. */
+  async of(job: JobView, signal: AbortSignal): Promise<Retrace> {
+    const known = this.#kept.get(job.id)
+    if (known !== undefined) return known
+    const running = this.#run(job, signal)
+    this.#kept.set(job.id, running)
+    running.catch(() => this.#kept.delete(job.id))
+    for (const id of this.#kept.keys()) {
+      if (this.#kept.size <= KEPT) break
+      this.#kept.delete(id)
+    }
+    return running
+  }
+
+  async #run(job: JobView, signal: AbortSignal): Promise<Retrace> {
+    const model = this.#models.get(job.model)?.model
+    if (model?.retrace === undefined || !this.can(job))
+      throw new ApusError('model-not-served', 'This node does not run the model of the job.')
+    const prompt = await findPrompt(job, undefined, this.#prompts, signal)
+    const promptTokens = model.tokenize(prompt, job.format)
+    if (job.promptTokens !== undefined && job.promptTokens !== promptTokensRoot(promptTokens))
+      throw new ApusError('prompt-tokens-differ', 'The job has other prompt tokens than its prompt.')
+    const { sampler, maxTokens, stop } = job
+    return model.retrace({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal)
+  }
+}

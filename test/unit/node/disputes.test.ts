@@ -1,0 +1,40 @@
+import type { Address, DisputeView, JobView } from '@apus/shared'
+import { expect, it } from 'vitest'
+import { duties } from '../../../node/src/disputes/next-duty.ts'
+
+const me = 'me' as Address
+const them = 'them' as Address
+const statement = {} as NonNullable<JobView['seats'][number]['statement']>
+const seat = (miner: Address, resultRoot: string, more = {}) =>
+  ({ miner, state: 'revealed', resultRoot, statement, ...more }) as JobView['seats'][number]
+const job = (seats: JobView['seats'], more = {}) =>
+  ({ id: 'job', state: 'held', verifiable: true, seats, ...more }) as JobView
+const dispute = (more: Partial<DisputeView>) =>
+  ({ id: 'd', job: 'job', accused: them, challenger: me, state: 'running', ...more }) as DisputeView
+const dutiesOf = (jobs: JobView[], disputes: DisputeView[], canRetrace = true) =>
+  duties({ me, jobs, disputes, canRetrace: () => canRetrace }).map(duty => duty.kind)
+
+it('answers before it moves, and moves before it opens', () => {
+  const open = job([seat(me, 'a'), seat(them, 'b'), seat('third' as Address, 'c')])
+  const mine = dispute({ turn: 'challenger' })
+  const against = dispute({ id: 'e', accused: me, challenger: them, turn: 'accused' })
+  expect(dutiesOf([open], [mine, against])).toEqual(['answer', 'move', 'open'])
+})
+
+it('opens one dispute for each seat that revealed another result, while that is possible', () => {
+  const differing = [seat(me, 'a'), seat(them, 'b')]
+  expect(dutiesOf([job(differing)], [])).toEqual(['open'])
+  expect(dutiesOf([job([seat(me, 'a'), seat(them, 'a')])], [])).toEqual([])
+  expect(dutiesOf([job(differing)], [dispute({ state: 'refuted' })])).toEqual([])
+  expect(dutiesOf([job(differing, { state: 'settled' })], [])).toEqual([])
+  expect(dutiesOf([job(differing, { verifiable: false })], [])).toEqual([])
+  expect(dutiesOf([job(differing)], [], false)).toEqual([])
+  expect(dutiesOf([job([seat(me, 'a'), seat(them, 'b', { slashed: '1' })])], [])).toEqual([])
+  expect(dutiesOf([job([seat(them, 'b'), seat('third' as Address, 'c')])], [])).toEqual([])
+})
+
+it('leaves disputes alone in which others must move', () => {
+  const open = job([seat(me, 'a'), seat(them, 'b')])
+  expect(dutiesOf([open], [dispute({ turn: 'accused' })])).toEqual([])
+  expect(dutiesOf([open], [dispute({ state: 'waiting' })])).toEqual([])
+})
