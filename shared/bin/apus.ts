@@ -113,15 +113,9 @@ program
   .description('miners, models and open jobs')
   .action(async () => {
     const { common, file, ao } = await openNetwork()
-    const feed = new NetworkFeed(ao, {
-      network: file.network,
-      pollMs: 1000,
-      onError: error => {
-        throw error
-      },
-    })
-    await feed.start()
-    await feed.stop()
+    const failed = Promise.withResolvers<never>()
+    const feed = new NetworkFeed(ao, { network: file.network, pollMs: 1000, onError: failed.reject })
+    await Promise.race([feed.start(), failed.promise]).finally(() => feed.stop())
     const { miners, models, jobs, totals } = feed.mirror
     const pending = [...jobs.values()].filter(job => !ENDED.includes(job.state))
     if (common.json) {
