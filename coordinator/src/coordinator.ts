@@ -18,6 +18,7 @@ import {
   RoundKeeper,
   systemClock,
 } from '@apus/shared'
+import { DisputeKeeper } from './disputes/dispute-keeper.ts'
 import { healthOf } from './health.ts'
 import { startHttp } from './http/server.ts'
 import { handOutTo } from './jobs/hand-out.ts'
@@ -201,10 +202,19 @@ async function open(
   tasks.start()
   onStop(() => tasks.stop())
   onStop(() => keeper.stop())
+  const disputes = new DisputeKeeper({
+    disputes: () => mirror.disputes.values(),
+    wallTimeOf: deadline => mirror.wallTimeOf(deadline),
+    tick: () => client.tick(TICK_LIMIT),
+    now: () => clock.now(),
+    log,
+  })
+  onStop(() => disputes.stop())
   onStop(() => feed.stop())
   // While the feed reads history, jobs look as they did long ago and want things that were done long ago.
   feed.start(() => {
     keeper.start()
+    disputes.start()
     log.info({ jobs: mirror.jobs.size, miners: mirror.miners.size }, 'The coordinator has caught up.')
   })
   return { url: http.url, peer: host.peer, addresses: host.addresses() }

@@ -172,6 +172,7 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       me,
       mirror: feed.mirror,
       send: message => network.dispute(message),
+      tick: () => network.tick(),
       retraces: new Retraces(models, prompts),
       evidenceOf: async (job, { miner, statement }, signal) => {
         const peer = registrations.peerOf(miner)

@@ -8,6 +8,7 @@ import {
   describeError,
   type Evidence,
   errorCode,
+  isOverdue,
   type JobView,
   type Logger,
   Loop,
@@ -42,6 +43,7 @@ export interface DisputesParts {
   readonly me: Address
   readonly mirror: NetworkMirror
   readonly send: (message: DisputeMessage) => Promise<unknown>
+  readonly tick: () => Promise<unknown>
   readonly retraces: Retraces
   /** The leaves under a seat's roots from wherever they can be had; undefined when nobody gives them. */
   readonly evidenceOf: (job: JobView, seat: SeatView, signal: AbortSignal) => Promise<Evidence | undefined>
@@ -63,6 +65,7 @@ export class Disputes {
   readonly #attempts = new Map<string, Attempt>()
   readonly #evidence = new Map<string, Promise<Evidence | undefined>>()
   readonly #loop: Loop
+  #tickedAt = Number.NEGATIVE_INFINITY
 
   constructor(parts: DisputesParts) {
     this.#parts = parts
@@ -100,6 +103,17 @@ export class Disputes {
       const attempt = this.#attempts.get(keyOf(duty))
       if (attempt === undefined || clock.now() >= attempt.notBefore) await this.#do(duty, signal)
     }
+    await this.#endOverdue()
+  }
+
+  /** Whoever waits for an opponent whose time is over has a reason to say so. */
+  async #endOverdue(): Promise<void> {
+    const { me, mirror, clock, tick } = this.#parts
+    const own = [...mirror.disputes.values()].filter(d => d.challenger === me || d.accused === me)
+    const overdue = own.some(d => isOverdue(d, at => mirror.wallTimeOf(at), clock.now()))
+    if (!overdue || clock.now() - this.#tickedAt < RESEND_AFTER_MS) return
+    this.#tickedAt = clock.now()
+    await tick()
   }
 
   async #do(duty: Duty, signal: AbortSignal): Promise<void> {

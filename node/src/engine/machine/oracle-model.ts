@@ -1,0 +1,37 @@
+import {
+  answerRoot,
+  answerText,
+  evidenceRoots,
+  OracleRetrace,
+  type ProvingBundle,
+  toBase64Url,
+} from '@apus/shared'
+import type { Generation, LoadedModel } from '../engine.ts'
+import { runRequest } from './machine-engine.ts'
+
+/** A bundle in memory whose runs are the oracle's own: for models small enough, and to compare others with. */
+export const oracleModel = (
+  bundle: ProvingBundle,
+  { info, tokenize }: Pick<LoadedModel, 'info' | 'tokenize'>,
+): LoadedModel => ({
+  info,
+  tokenize,
+  generate: async (request, signal, onToken): Promise<Generation> => {
+    const run = await OracleRetrace.run(bundle, runRequest(request), signal)
+    const { checkpoints, pageLeaves, tokens, pieces } = run
+    for (const [index, token] of tokens.entries())
+      onToken?.({ index, token, piece: pieces[index] ?? new Uint8Array() })
+    const flag = checkpoints.at(-1)?.[8]
+    return {
+      tokens,
+      pieces,
+      text: answerText(pieces, request.stop),
+      finish: flag === 1 || flag === 2 ? 'stop' : 'length',
+      ...evidenceRoots(run),
+      answerRoot: toBase64Url(answerRoot(pieces)),
+      evidence: { checkpoints, pageLeaves },
+    }
+  },
+  retrace: (request, signal) => OracleRetrace.run(bundle, runRequest(request), signal),
+  close: async () => {},
+})
