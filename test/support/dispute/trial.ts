@@ -14,10 +14,21 @@ import {
   type StatementView,
   samplerSettings,
 } from '@apus/shared'
+import type { LuaValue } from '../../../contracts-lua/tools/bundle.ts'
 import { jobNoise, type RunRequest } from '../../../shared/src/machine/index.ts'
 import type { SamplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import type { Outcome, World } from '../contracts.ts'
-import { type Cast, JOB_TAGS, type Miner, seated, stage, submit, tick } from '../contracts-cast.ts'
+import {
+  BASE_PRICE,
+  type Cast,
+  JOB_TAGS,
+  type Miner,
+  seated,
+  stage,
+  submit,
+  TOKEN_PRICE,
+  tick,
+} from '../contracts-cast.ts'
 import { type MemoryBundle, type ModelShape, randomBundle } from '../machine/random-model.ts'
 import { statementOf } from './play.ts'
 
@@ -45,6 +56,7 @@ export interface TrialOptions {
   readonly redundancy?: number
   readonly miners?: number
   readonly purse?: bigint
+  readonly parameters?: Readonly<Record<string, LuaValue>>
 }
 
 /** What a seat of a trial computed. */
@@ -86,6 +98,7 @@ export class Trial {
       bundle,
       maxContext: shape.context ?? 512,
       ...(options.purse === undefined ? {} : { purse: options.purse }),
+      ...(options.parameters === undefined ? {} : { parameters: options.parameters }),
     })
     return Trial.submit(cast, bundle, options)
   }
@@ -97,14 +110,17 @@ export class Trial {
     const stop = options.stop ?? []
     const maxTokens = options.maxTokens ?? 4
     const prompt = Array.from({ length: options.promptLength ?? 5 }, (_, i) => (i * 37 + 11) % vocab)
-    const job = await submit(cast, {
+    const redundancy = options.redundancy ?? 2
+    const price = (BASE_PRICE + TOKEN_PRICE * BigInt(maxTokens)) * BigInt(redundancy + 1)
+    const tags = {
       ...JOB_TAGS,
       'X-Model': bundle.root,
       'X-Max-Tokens': String(maxTokens),
-      'X-Redundancy': String(options.redundancy ?? 2),
+      'X-Redundancy': String(redundancy),
       'X-Sampler': JSON.stringify(sampler),
       'X-Stop': JSON.stringify(stop),
-    })
+    }
+    const job = await submit(cast, tags, price)
     await tick(cast)
     const request: RunRequest = {
       prompt,
@@ -127,7 +143,12 @@ export class Trial {
   }
 
   /** Commits and reveals for all seats: the first one by `lie`, the audit seat and all others honestly. */
-  async compute(lie?: Retrace, finish?: 'stop' | 'length', liars = 1): Promise<Side[]> {
+  compute(lie?: Retrace, finish?: 'stop' | 'length', liars = 1): Promise<Side[]> {
+    return this.computeWith(lie === undefined ? [] : Array.from({ length: liars }, () => lie), finish)
+  }
+
+  /** The same with a lie for each of the first seats; the liars come first. */
+  async computeWith(lies: readonly Retrace[], finish?: 'stop' | 'length'): Promise<Side[]> {
     const liar: string[] = []
     for (let i = 0; i < 40 && this.world.job(this.job).state !== 'revealing'; i++) {
       const [next] = seated(this.cast, this.job)
@@ -135,10 +156,10 @@ export class Trial {
         await tick(this.cast)
         continue
       }
-      const lies = lie !== undefined && liar.length < liars
-      if (lies) liar.push(next.address)
-      const run = lies ? lie : this.honest
-      const statement = statementOf(run, lies ? finish : undefined)
+      const lie = lies[liar.length]
+      if (lie) liar.push(next.address)
+      const run = lie ?? this.honest
+      const statement = statementOf(run, lie ? finish : undefined)
       this.sides.set(next.address, { miner: next, run, statement })
       await next.commit(this.job, this.resultOf(run, statement))
     }
@@ -173,6 +194,20 @@ export class Trial {
     })
     if (!message) throw new Error('there is nothing to accuse')
     return this.send(challenger, message)
+  }
+
+  /** An opening by a side against another one that shows the prompt, whatever they have said. */
+  async openingOf(by: Side, accused: Side): Promise<DisputeMessage> {
+    const other = await this.run(this.bundle, { maxTokens: this.request.maxTokens + 1 })
+    const { statement, miner } = accused
+    const message = openingMove(by.run, {
+      job: this.job,
+      accused: miner.address,
+      statement: { ...statement, kvRoot: statementOf(other).kvRoot },
+      evidence: undefined,
+    })
+    if (!message) throw new Error('there is nothing to accuse')
+    return message
   }
 
   said(accused: string): Said {
