@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { encodeCanonical } from '../../shared/src/hashing/canonical.ts'
 import { toBase64Url } from '../../shared/src/hashing/digest.ts'
 import { bundleLayout, jobNoise, type RunTerms } from '../../shared/src/machine/index.ts'
-import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
+import { type SamplerSettings, samplerSettings } from '../../shared/src/protocol/sampler.ts'
 import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-hosts.ts'
 import { manifestOf } from '../support/machine/random-model.ts'
 import { type SyntheticStep, syntheticStep } from '../support/machine/synthetic-step.ts'
@@ -31,7 +31,13 @@ const POSITION = MODEL.context - 1
 const COUNT = MODEL.context + 1 - PROMPT_LENGTH
 const LAYER = 2
 const HEAD = MODEL.layers + 1
-const STEPS: readonly (readonly [stage: number, name: string, chunk: number])[] = [
+/** The fourth is what the sampler has otherwise: without thresholds every token of a tile is drawn. */
+const STEPS: readonly (readonly [
+  stage: number,
+  name: string,
+  chunk: number,
+  sampler?: Partial<SamplerSettings>,
+])[] = [
   [0, 'embed', 3],
   [LAYER, 'n1.part', 3],
   [LAYER, 'n1.scale', 0],
@@ -59,6 +65,7 @@ const STEPS: readonly (readonly [stage: number, name: string, chunk: number])[] 
   [HEAD, 'topp.before', 9],
   [HEAD, 'topp.check', 0],
   [HEAD, 'pick.tile', 9],
+  [HEAD, 'pick.tile', 9, { topK: 0, topP: 65_536 }],
   [HEAD, 'pick', 0],
   [HEAD, 'stop', 0],
 ]
@@ -70,26 +77,29 @@ const { values } = parseArgs({
 })
 const repeat = Number(values.repeat)
 
-const sampler = samplerSettings.parse({
-  temperature: 60_000,
-  topK: 40,
-  topP: 60_000,
-  repeatPenalty: 80_000,
-  seed: 7,
-})
 const stop = ['\n\n', 'END']
-const terms: RunTerms = {
-  manifest: MODEL,
-  layout: bundleLayout(MODEL),
-  promptLength: PROMPT_LENGTH,
-  sampler,
-  noise: jobNoise(JOB, sampler.seed),
-  maxTokens: COUNT,
-  stop: stop.map(text => new Uint8Array(Buffer.from(text))),
+const layout = bundleLayout(MODEL)
+const termsOf = (changed: Partial<SamplerSettings> = {}): RunTerms => {
+  const sampler = samplerSettings.parse({
+    temperature: 60_000,
+    topK: 40,
+    topP: 60_000,
+    repeatPenalty: 80_000,
+    seed: 7,
+    ...changed,
+  })
+  return {
+    manifest: MODEL,
+    layout,
+    promptLength: PROMPT_LENGTH,
+    sampler,
+    noise: jobNoise(JOB, sampler.seed),
+    maxTokens: COUNT,
+    stop: stop.map(text => new Uint8Array(Buffer.from(text))),
+  }
 }
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64')
-const settings = Object.entries(sampler).map(([name, value]) => `${name} = ${value}`)
 const SETUP = `
   referee, encoding = require('apus.referee'), require('apus.encoding')
   manifest = require('apus.machine-manifest').read(encoding.fromBase64('${text(encodeCanonical(MODEL))}'))
@@ -108,7 +118,8 @@ const itemsOf = ({ inputs }: SyntheticStep) =>
   inputs.map(({ leaf, path }) => ({ leaf: text(leaf), path: text(Buffer.concat(path)) }))
 
 /** Lua that makes `step`, `chunk` and `items`. The answer is told by its place only: all else of it is never looked at. */
-function stepCode(stage: number, s: SyntheticStep): string {
+function stepCode(stage: number, { sampler }: RunTerms, s: SyntheticStep): string {
+  const settings = Object.entries(sampler).map(([name, value]) => `${name} = ${value}`)
   const { leaf, length, from } = s.operation.chunk(s.chunk)
   const result = `encoding.fromBase64('${text(s.result)}')`
   const before = Array.from({ length: leaf }, (_, i) => s.operation.leafBytes(i)).reduce(
@@ -179,14 +190,15 @@ interface Figures {
 }
 
 const shapes: Figures[] = []
-for (const [stage, name, chunk] of STEPS) {
+for (const [stage, name, chunk, sampler] of STEPS) {
+  const terms = termsOf(sampler)
   const step = syntheticStep(terms, COUNT, POSITION, stage, name, chunk, 5)
-  const setup = stepCode(stage, step)
+  const setup = stepCode(stage, terms, step)
   const { verdict, ms } = await inAos(aos, setup)
   if (verdict !== (CHECKS.has(name) ? 'fault' : 'correct'))
     throw new Error(`The verdict on ${name} is ${verdict}.`)
   shapes.push({
-    operation: name,
+    operation: sampler ? `${name}, no thresholds` : name,
     chunk,
     aosMs: Math.round(ms * 10) / 10,
     luaMs: plain ? await inPlainLua(plain, setup) : undefined,

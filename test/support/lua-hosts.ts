@@ -11,7 +11,7 @@ export interface Lua {
 }
 
 /** Names of these modules of contracts-lua and of all that they require. */
-export async function withRequired(names: readonly string[]): Promise<readonly string[]> {
+async function withRequired(names: readonly string[]): Promise<readonly string[]> {
   const sources = await sourcesOf(names)
   return [...sources.keys()]
 }
