@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { decodeTile, embedRow, linearRow, sumParts } from '../../../shared/src/machine/linear.ts'
+import { TILE_BYTES } from '../../../node/src/engine/cpu/sizes.ts'
+import { decodeTile, embedRow, linearRow, sumParts, tileRows } from '../../../shared/src/machine/linear.ts'
 import { sat } from '../../../shared/src/machine/numbers.ts'
 import { type PlaneCount, quantize } from '../../../shared/src/machine/quantizer.ts'
 import { type Random, seededRandom } from '../../support/random.ts'
@@ -30,6 +31,25 @@ function randomTiles(random: Random, rows: number, n: number, perBlock: number, 
   return blocks
 }
 
+type Tiles = ReturnType<typeof randomTiles>
+
+/** Packs tiles into a fresh tensor, from the last to the first within a segment. */
+function pack(bench: Workbench, blocks: Tiles, rows: number, n: number): number {
+  const columns = Math.ceil(n / 32) * 32
+  const tensor = bench.room(Math.ceil(rows / 8) * bench.kernels.blockBytes(columns))
+  const stage = bench.room(TILE_BYTES)
+  for (const segment of blocks[0]!.keys()) {
+    for (const [b, segments] of [...blocks.entries()].reverse()) {
+      const { leaf, here, wide } = segments[segment]!
+      bench.u8.set(leaf, stage)
+      const used = Math.min(wide, n - segment * SEGMENT)
+      expect(bench.kernels.tileInDomain(stage, here, wide, used, 1, 56, segment === 0 ? 1 : 0)).toBe(1)
+      expect(bench.kernels.packTile(stage, here, segment, b * tileRows(n), tensor, columns)).toBe(1)
+    }
+  }
+  return tensor
+}
+
 function check(
   random: Random,
   rows: number,
@@ -40,19 +60,9 @@ function check(
 ) {
   const bench = new Workbench()
   const { kernels } = bench
-  const columns = Math.ceil(n / 32) * 32
-  const perBlock = kernels.blockRows(columns)
+  const perBlock = tileRows(n)
   const blocks = randomTiles(random, rows, n, perBlock, extreme)
-  const tensor = bench.room(blocks.length * kernels.blockBytes(columns))
-  for (const [b, segments] of blocks.entries()) {
-    let at = tensor + b * kernels.blockBytes(columns)
-    for (const { leaf, here, wide } of segments) {
-      bench.u8.set(leaf, at)
-      const used = Math.min(wide, n - (at === tensor + b * kernels.blockBytes(columns) ? 0 : SEGMENT))
-      expect(kernels.tileInDomain(at, here, wide, Math.min(used, wide), 1, 56, 1)).toBe(1)
-      at += Math.ceil(leaf.length / 16) * 16
-    }
-  }
+  const tensor = pack(bench, blocks, rows, n)
   const stride = Math.ceil((kernels.planeBytes(n) * planes) / 64) * 64
   const a8 = bench.room(stride * vectors)
   const inputs = Array.from({ length: vectors }, () =>
@@ -64,10 +74,11 @@ function check(
   const add = random.below(2) as 0 | 1
   const before = values(random, rows * vectors)
   const out = bench.put(before)
-  const scratch = bench.room(64 * vectors * (planes + 1) * 8)
-  const middle = random.below(blocks.length + 1)
+  const scratch = bench.room(64 * vectors * (planes + 1) + 16)
+  const packed = Math.ceil(rows / 8)
+  const middle = random.below(packed + 1)
   for (const [from, to] of [
-    [middle, blocks.length],
+    [middle, packed],
     [0, middle],
   ] as const) {
     kernels.linear(tensor, rows, n, planes, a8, stride, vectors, out, rows * 4, add, from, to, scratch)
@@ -111,23 +122,22 @@ describe('linear gives the bytes of the oracle', () => {
       const bench = new Workbench()
       const { kernels } = bench
       const columns = Math.ceil(n / 32) * 32
-      const perBlock = kernels.blockRows(columns)
+      const perBlock = tileRows(n)
       const rows = perBlock + 3
       const blocks = randomTiles(random, rows, n, perBlock, false)
-      const tensor = bench.room(blocks.length * kernels.blockBytes(columns))
       for (const residual of [12, 14, 16, 18]) {
-        for (const [b, segments] of blocks.entries()) {
+        for (const segments of blocks) {
           const { leaf, here } = segments[0]!
           // Shifts that an embedding may have.
           for (let r = 0; r < here; r++) {
             leaf[leaf.length - here * 5 + r] = Math.max(1, residual - 10) + random.below(43)
           }
-          bench.u8.set(leaf, tensor + b * kernels.blockBytes(columns))
         }
+        const tensor = pack(bench, blocks, rows, n)
         const out = bench.room(n * 4)
         for (const token of [0, 1, perBlock - 1, perBlock, rows - 1]) {
           const { leaf, here } = blocks[Math.floor(token / perBlock)]![0]!
-          kernels.embed(tensor, rows, n, residual, token, out)
+          kernels.embed(tensor, n, residual, token, out)
           const tile = decodeTile(leaf, here, columns)
           expect(bench.read(out, n)).toEqual(embedRow(tile, token % perBlock, n, residual))
         }

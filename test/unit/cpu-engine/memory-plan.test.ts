@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { type MemoryPlan, planMemory } from '../../../node/src/engine/cpu/memory-plan.ts'
-import { type Limits, pageBytes, SETTINGS_WORDS, tablePages } from '../../../node/src/engine/cpu/sizes.ts'
+import {
+  BLOCK_ROWS,
+  type Limits,
+  pageBytes,
+  SETTINGS_WORDS,
+  TILE_BYTES,
+  tablePages,
+} from '../../../node/src/engine/cpu/sizes.ts'
 import type { Manifest } from '../../../shared/src/machine/index.ts'
 import { AWKWARD_SHAPES, manifestOf } from '../../support/machine/random-model.ts'
 import { Workbench } from './workbench.ts'
@@ -14,6 +21,7 @@ function areas(m: Manifest, plan: MemoryPlan): [number, number][][] {
   const rows = Math.max((m.heads + 2 * m.kvHeads) * m.headSize, 2 * m.hidden)
   const shards = plan.shards.map((s): [number, number][] => [
     [0, Number(kernels.TABLES_END.value)],
+    [s.tile, s.tile + TILE_BYTES],
     [s.frequencies, s.frequencies + m.headSize * 4],
     [s.angles, s.angles + columns * m.headSize * 4],
     [s.x, s.x + columns * m.width * 4],
@@ -23,12 +31,12 @@ function areas(m: Manifest, plan: MemoryPlan): [number, number][][] {
     [s.exponents, s.exponents + columns * m.heads * 4],
     [s.attended, s.attended + columns * s.attendedStride],
     [s.pageTables, s.pageTables + sequences * tablePages(plan.limits) * 4],
-    ...s.scratch.map((at): [number, number] => [at, at + 64 * columns * 3 * 8]),
+    ...s.scratch.map((at): [number, number] => [at, at + 64 * columns * 3 + 16]),
     [s.slots, s.slots + SLOTS * s.slotBytes],
   ])
   const tensor = (shard: number, t: { address: number; rows: number; n: number }) => {
     const wide = Math.ceil(t.n / 32) * 32
-    const bytes = Math.ceil(t.rows / kernels.blockRows(wide)) * kernels.blockBytes(wide)
+    const bytes = Math.ceil(t.rows / BLOCK_ROWS) * kernels.blockBytes(wide)
     shards[shard]?.push([t.address, t.address + bytes])
   }
   tensor(plan.embedding.shard, plan.embedding)

@@ -42,6 +42,8 @@ export interface CpuOptions {
   readonly columns?: number
   /** Bytes of one WebAssembly memory at most. */
   readonly shardLimit?: number
+  /** False only to measure what checkpoints and page digests cost: results then have none. */
+  readonly commits?: boolean
 }
 
 /** A bundle's leaves in order, each already known to belong to its root. */
@@ -56,17 +58,20 @@ export class CpuMachine implements MachineEngine {
   readonly #team: ThreadTeam
   readonly #cache: PageCache
   readonly #batcher: Batcher
+  readonly #commits: boolean
 
   private constructor(
     manifest: Manifest,
     pieces: readonly Uint8Array[],
     plan: MemoryPlan,
     memories: readonly WebAssembly.Memory[],
+    commits: boolean,
   ) {
     this.manifest = manifest
+    this.#commits = commits
     this.#pieces = pieces
     this.#team = new ThreadTeam(manifest, plan, memories)
-    this.#cache = new PageCache(manifest, plan, memories)
+    this.#cache = new PageCache(manifest, plan, memories, commits)
     this.#batcher = new Batcher(manifest.width, plan, memories, this.#team, this.#cache)
   }
 
@@ -91,7 +96,7 @@ export class CpuMachine implements MachineEngine {
     if (parts === undefined || parts.placer.missing > 0 || pieces.length !== parts.manifest.vocab) {
       throw new ApusError('bundle-invalid', 'The bundle has too few leaves.')
     }
-    return new CpuMachine(parts.manifest, pieces, parts.plan, parts.memories)
+    return new CpuMachine(parts.manifest, pieces, parts.plan, parts.memories, options.commits ?? true)
   }
 
   async run(
@@ -147,10 +152,10 @@ export class CpuMachine implements MachineEngine {
       const stop = stopFlag(rules, token, n, prompt.length, pieces)
       // The next position is computed while this one is hashed.
       if (stop === 0) next = this.#batcher.next(sequence, step())
-      checkpoints.push(encodeCheckpoint(n, token, stop, residualDigest(xFinal)))
+      if (this.#commits) checkpoints.push(encodeCheckpoint(n, token, stop, residualDigest(xFinal)))
       onToken(token, n)
       if (stop === 0) continue
-      const pageLeaves = await this.#cache.leaves(sequence, all.length - 1)
+      const pageLeaves = this.#commits ? await this.#cache.leaves(sequence, all.length - 1) : []
       return { tokens: all.slice(prompt.length), stop, checkpoints, pageLeaves }
     }
   }

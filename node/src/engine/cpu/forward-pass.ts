@@ -1,7 +1,7 @@
 import type { Manifest } from '@apus/shared/machine'
 import type { Kernels } from './kernels.ts'
 import type { LayerPlace, MemoryPlan, TensorPlace, Workspace } from './memory-plan.ts'
-import { pageBytes, SETTINGS_WORDS, tablePages } from './sizes.ts'
+import { BLOCK_ROWS, pageBytes, SETTINGS_WORDS, tablePages } from './sizes.ts'
 import type { Member } from './team.ts'
 
 /** Units of rows that each thread finds in a linear: enough that a thread which is held up does little. */
@@ -68,14 +68,7 @@ export class ForwardPass {
     const { kernels, at } = this.#now
     const { width, formats } = this.#shape
     this.#member.share(columns, c => {
-      kernels.embed(
-        embedding.address,
-        embedding.rows,
-        width,
-        formats.residual,
-        this.#member.token(c),
-        at.x + c * width * 4,
-      )
+      kernels.embed(embedding.address, width, formats.residual, this.#member.token(c), at.x + c * width * 4)
       this.#angles(c)
     })
   }
@@ -117,7 +110,7 @@ export class ForwardPass {
   #linear(tensor: TensorPlace, columns: number, out: number, outStride: number, add: 0 | 1): void {
     const { kernels, at, scratch } = this.#now
     const { address, rows, n, planes } = tensor
-    const blocks = Math.ceil(rows / kernels.blockRows(Math.ceil(n / 32) * 32))
+    const blocks = Math.ceil(rows / BLOCK_ROWS)
     const { threads } = this.#member
     const units = threads === 1 ? 1 : Math.min(blocks, threads * UNITS_PER_THREAD)
     this.#member.share(units, unit =>

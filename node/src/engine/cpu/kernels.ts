@@ -6,7 +6,7 @@ type Bytes = number
 /** The exports of kernels.wasm; addresses are of its memory, `n` counts values. Documented at the sources in assembly/. */
 export interface Kernels {
   planeBytes(n: number): Bytes
-  blockRows(columns: number): number
+  /** Of eight rows of a tensor; `columns` is a multiple of 32. */
   blockBytes(columns: number): Bytes
   attentionScratch(heads: number, size: number, context: number): Bytes
   /** 0 exp2, 1 sine, 2 sigmoid, 3 log2. */
@@ -21,6 +21,7 @@ export interface Kernels {
     maxShift: number,
     biased: 0 | 1,
   ): 0 | 1
+  packTile(tile: Address, rows: number, segment: number, row: number, tensor: Address, columns: number): 0 | 1
   quantise(v: Address, n: number, planes: number, out: Address, fromBlock: number, toBlock: number): void
   linear(
     tensor: Address,
@@ -33,8 +34,8 @@ export interface Kernels {
     out: Address,
     outStride: Bytes,
     add: 0 | 1,
-    fromRowBlock: number,
-    toRowBlock: number,
+    fromBlock: number,
+    toBlock: number,
     scratch: Address,
   ): void
   norm(
@@ -46,7 +47,7 @@ export interface Kernels {
     out: Address,
     scratch: Address,
   ): void
-  embed(tensor: Address, rows: number, n: number, residual: number, token: number, out: Address): void
+  embed(tensor: Address, n: number, residual: number, token: number, out: Address): void
   angles(frequencies: Address, pairs: number, position: number, out: Address): void
   rotate(v: Address, heads: number, size: number, angles: Address): void
   queryRows(v: Address, heads: number, size: number, out: Address, exponents: Address): void

@@ -1,7 +1,7 @@
 import { ApusError } from '@apus/shared'
 import type { Manifest } from '@apus/shared/machine'
 import type { Kernels } from './kernels.ts'
-import { type Limits, pageBytes, SETTINGS_WORDS, tablePages } from './sizes.ts'
+import { BLOCK_ROWS, type Limits, pageBytes, SETTINGS_WORDS, TILE_BYTES, tablePages } from './sizes.ts'
 
 /** A WebAssembly memory is at most 4 GiB; the last page stays free, so that reads behind the end need no care. */
 export const SHARD_LIMIT = 2 ** 32 - 2 ** 16
@@ -27,6 +27,8 @@ export interface LayerPlace {
 
 /** What every shard has besides weights. Addresses; areas of one column lie `…Stride` bytes apart. */
 export interface Workspace {
+  /** Where a bundle's tile lies before it is packed. */
+  readonly tile: number
   readonly frequencies: number
   readonly angles: number
   readonly x: number
@@ -83,8 +85,7 @@ export function planMemory(
   const sizes = workspaceSizes(shape, limits, kernels)
   const { width, headSize, heads, kvHeads, hidden, vocab, planes } = shape
   const tensorBytes = (rows: number, n: number): number => {
-    const columns = Math.ceil(n / 32) * 32
-    return align(Math.ceil(rows / kernels.blockRows(columns)) * kernels.blockBytes(columns))
+    return Math.ceil(rows / BLOCK_ROWS) * kernels.blockBytes(Math.ceil(n / 32) * 32)
   }
   const layerTensors = {
     qkv: { rows: (heads + 2 * kvHeads) * headSize, n: width, planes: planes.qkv },
@@ -201,12 +202,13 @@ function workspaceSizes(shape: Manifest, limits: Limits, kernels: Kernels) {
     ),
   )
   const scratch = Math.max(
-    64 * columns * 3 * 8,
+    64 * columns * 3 + 16,
     (Math.max(width, hidden) + 256) * 4 + Math.ceil(width / 32) * 8,
     kernels.attentionScratch(heads / kvHeads, headSize, Math.min(context, limits.positions)),
   )
   const attendedStride = Math.ceil(attended / 32) * 32 * 4
   const workspace = {
+    tile: take(TILE_BYTES),
     frequencies: take(headSize * 4),
     angles: take(columns * headSize * 4),
     x: take(columns * width * 4),

@@ -15,13 +15,20 @@ export class PageCache {
   readonly #plan: MemoryPlan
   readonly #memories: readonly WebAssembly.Memory[]
   readonly #digester: PageDigester
+  readonly #hashesAhead: boolean
   readonly #sequences = new Map<number, Sequence>()
   readonly #free: number[]
   #turn: Promise<void> = Promise.resolve()
   /** Of the one that waits for room. */
   #left: PromiseWithResolvers<void> | undefined
 
-  constructor(manifest: Manifest, plan: MemoryPlan, memories: readonly WebAssembly.Memory[]) {
+  constructor(
+    manifest: Manifest,
+    plan: MemoryPlan,
+    memories: readonly WebAssembly.Memory[],
+    hashesAhead: boolean,
+  ) {
+    this.#hashesAhead = hashesAhead
     this.#plan = plan
     this.#memories = memories
     this.#free = Array.from({ length: plan.slots }, (_, i) => plan.slots - 1 - i)
@@ -81,7 +88,7 @@ export class PageCache {
 
   /** Tells that a position is written; hashing of a page that it filled begins. */
   written(sequence: number, position: number): void {
-    if (position % PAGE_ROWS !== PAGE_ROWS - 1) return
+    if (!this.#hashesAhead || position % PAGE_ROWS !== PAGE_ROWS - 1) return
     const open = this.#sequences.get(sequence)
     const page = Math.floor(position / PAGE_ROWS)
     open?.digests.set(page, this.#digest(open.slots[page] as number, PAGE_ROWS))

@@ -2,6 +2,10 @@ import type { Manifest } from '@apus/shared/machine'
 
 /** Positions of a page of keys and values. */
 export const PAGE_ROWS = 64
+/** Rows of a tensor that lie together in memory. */
+export const BLOCK_ROWS = 8
+/** A bundle's tile at most: 16,384 weights with multipliers, and 64 rows' shifts and biases. */
+export const TILE_BYTES = 16_384 + 1024 + 64 * 5
 /** Tokens that a sampler's window can hold. */
 export const WINDOW_TOKENS = 64
 /** Settings of one column's sampler: ten words, then the window. */

@@ -1,5 +1,13 @@
 import { ApusError } from '@apus/shared'
-import { type BundleLayout, LEAF_VALUES, type Manifest, type Tensor, tileOf } from '@apus/shared/machine'
+import {
+  type BundleLayout,
+  GROUP,
+  LEAF_VALUES,
+  type Manifest,
+  SEGMENT,
+  type Tensor,
+  tileOf,
+} from '@apus/shared/machine'
 import type { Kernels } from './kernels.ts'
 import type { MemoryPlan, TensorPlace } from './memory-plan.ts'
 
@@ -35,13 +43,20 @@ export class WeightPlacer {
       this.#gains(layout, 2 * l + 1, manifest.width, shardOf(shard), secondGains)
     }
     this.#gains(layout, 2 * layers.length, manifest.width, shardOf(head.shard), head.gains)
-    this.#tiles(layout.embedding, embedding, shardOf(embedding.shard), manifest.formats.residual)
-    if (!manifest.tied) this.#tiles(layout.output, head.output, shardOf(head.shard))
+    const stage = (index: number): number => plan.shards[index]?.tile ?? 0
+    this.#tiles(
+      layout.embedding,
+      embedding,
+      shardOf(embedding.shard),
+      stage(embedding.shard),
+      manifest.formats.residual,
+    )
+    if (!manifest.tied) this.#tiles(layout.output, head.output, shardOf(head.shard), stage(head.shard))
     for (const [l, tensors] of layout.layers.entries()) {
       const places = layers[l]
       if (places === undefined) throw new RangeError('the plan has fewer layers than the bundle')
       for (const kind of ['qkv', 'o', 'gateUp', 'down'] as const) {
-        this.#tiles(tensors[kind], places[kind], shardOf(places.shard))
+        this.#tiles(tensors[kind], places[kind], shardOf(places.shard), stage(places.shard))
       }
     }
   }
@@ -81,34 +96,30 @@ export class WeightPlacer {
     }
   }
 
-  /** `residual` is given for a tensor that serves as the embedding. */
+  /** A tile is checked at `stage` and packed into the tensor. `residual` is given for a tensor that serves as the embedding. */
   #tiles(
     tensor: Tensor,
     { address }: TensorPlace,
     { memory, kernels }: LoadedShard,
+    stage: number,
     residual?: number,
   ): void {
     const { rows, columns: n, segments, tileRows } = tensor
-    const blockBytes = kernels.blockBytes(Math.ceil(n / 32) * 32)
+    const padded = Math.ceil(n / GROUP) * GROUP
     const embeds = residual !== undefined
     const minShift = embeds ? Math.max(MIN_SHIFT, MIN_EMBEDDING_SHIFT + 2 + residual) : MIN_SHIFT
     const maxShift = embeds ? Math.min(MAX_SHIFT, MAX_EMBEDDING_SHIFT + 2 + residual) : MAX_SHIFT
-    for (let block = 0; block * tileRows < rows; block++) {
-      let next = address + block * blockBytes
-      let used = n
+    for (let row = 0; row < rows; row += tileRows) {
       for (let segment = 0; segment < segments; segment++) {
-        const { leaf, rows: here, columns } = tileOf(tensor, block * tileRows, segment)
-        const bytes = here * (columns + columns / 16 + 5)
-        const at = next
-        const filled = Math.min(columns, used)
+        const { leaf, rows: here, columns } = tileOf(tensor, row, segment)
+        const used = Math.min(columns, n - segment * SEGMENT)
         const biased = embeds || segment > 0 ? 0 : 1
         this.#places.set(leaf, tile => {
-          requireThat(tile.length === bytes)
-          new Uint8Array(memory.buffer).set(tile, at)
-          requireThat(kernels.tileInDomain(at, here, columns, filled, minShift, maxShift, biased) === 1)
+          requireThat(tile.length === here * (columns + columns / 16 + 5))
+          new Uint8Array(memory.buffer).set(tile, stage)
+          requireThat(kernels.tileInDomain(stage, here, columns, used, minShift, maxShift, biased) === 1)
+          requireThat(kernels.packTile(stage, here, segment, row, address, padded) === 1)
         })
-        next += Math.ceil(bytes / 16) * 16
-        used -= columns
       }
     }
   }

@@ -1,39 +1,15 @@
 // biome-ignore-all lint/correctness/useImportExtensions: the AssemblyScript compiler appends the extension.
 import { correctionsAt, planeBytes, scalesAt } from './a8'
 import { rs, SAT } from './scalar'
+import { blockBytes, multipliersAt, ROWS, SEGMENT, shiftsAt } from './tensor'
 
-// A tensor in memory: row blocks one behind another, each the tiles of its segments as a bundle has them, every tile
-// padded to 16 bytes and every row block at the stride of a full one.
-//
 // relaxed_dot_i8x16_i7x16_s is exact here on every machine: its second operand is a magnitude ≤ 127 and a pair of products
 // is at most 2 · 127 · 128 < 2^15. A negative activation is applied as w XOR 255 = −w − 1; the corrections add the ones back.
 
-const SEGMENT: i32 = 8192
-
-/** Rows of a full row block of a tensor with `columns` (padded to 32). */
-export function blockRows(columns: i32): i32 {
-  const c = min(columns, SEGMENT)
-  let rows = 64
-  while (rows * c > 16384) rows >>= 1
-  return rows
-}
-
-function tileBytes(rows: i32, columns: i32): i32 {
-  return (rows * (columns + (columns >> 4) + 5) + 15) & ~15
-}
-
-/** Bytes from one row block to the next. */
-export function blockBytes(columns: i32): i32 {
-  const rows = blockRows(columns)
-  let bytes = 0
-  for (let c = 0; c < columns; c += SEGMENT) bytes += tileBytes(rows, min(SEGMENT, columns - c))
-  return bytes
-}
-
 /**
- * Rows of row blocks `from` to `to`: y = sat(S·2^−shift + bias) for `vectors` A8 vectors (each of `planes` planes, `stride` bytes
+ * Blocks of rows `from` to `to`: y = sat(S·2^−shift + bias) for `vectors` A8 vectors (each of `planes` planes, `stride` bytes
  * apart), stored as i32 at out + vector·outStride + row·4, or added there with saturation. `scratch` holds
- * 64 rows × vectors × planes × 8 bytes, and once more 64 × vectors × 8.
+ * 64 · vectors · (planes + 1) + 16 bytes.
  */
 export function linear(
   tensor: usize,
@@ -51,84 +27,53 @@ export function linear(
   scratch: usize,
 ): void {
   const columns = (n + 31) & ~31
-  const perBlock = blockRows(columns)
   const segments = (columns + SEGMENT - 1) / SEGMENT
   const bytes = blockBytes(columns)
   const plane = planeBytes(n)
-  const sums = scratch + ((<usize>(64 * vectors * planes)) << 3)
+  const lanes = vectors * planes
+  const totals = scratch + ((<usize>lanes) << 6)
+  const fence = totals + ((<usize>vectors) << 6)
   for (let block = from; block < to; block++) {
-    const here = min(perBlock, rows - block * perBlock)
-    let tile = tensor + <usize>block * <usize>bytes
+    const weights = tensor + <usize>block * <usize>bytes
+    const multipliers = weights + <usize>multipliersAt(columns)
     for (let s = 0; s < segments; s++) {
-      const c = min(SEGMENT, columns - s * SEGMENT)
-      const weights = tile
-      const multipliers = weights + <usize>(here * c)
-      const shifts = multipliers + <usize>((here * c) >> 4)
-      const biases = shifts + <usize>here
-      const lanes = vectors * planes
-      // Vectors in sets of four, so that a set's activations stay near while the tile passes.
+      memory.fill(scratch, 0, (<usize>lanes) << 6)
+      const k0 = s * SEGMENT
+      const k1 = min(columns, k0 + SEGMENT)
       let lane = 0
-      while (lane < lanes) {
-        const set = lanes - lane >= 4 ? 4 : lanes - lane >= 2 ? 2 : 1
-        for (let r = 0; r < here; r += 2) {
-          const w = weights + <usize>(r * c)
-          const m = multipliers + <usize>((r * c) >> 4)
-          const step = r + 1 < here ? 1 : 0
-          const S = scratch + ((<usize>(r * lanes + lane)) << 3)
-          const skipRow = ((<usize>lanes) << 3) * step
-          const x0 = vectorAt(a8, stride, plane, planes, lane)
-          if (set === 1) {
-            pair1(w, w + <usize>(c * step), m, m + <usize>((c * step) >> 4), c, s, n, x0, S, skipRow)
-          } else {
-            const x1 = vectorAt(a8, stride, plane, planes, lane + 1)
-            if (set === 2) {
-              pair2(w, w + <usize>(c * step), m, m + <usize>((c * step) >> 4), c, s, n, x0, x1, S, skipRow)
-            } else {
-              const x2 = vectorAt(a8, stride, plane, planes, lane + 2)
-              const x3 = vectorAt(a8, stride, plane, planes, lane + 3)
-              pair4(
-                w,
-                w + <usize>(c * step),
-                m,
-                m + <usize>((c * step) >> 4),
-                c,
-                s,
-                n,
-                x0,
-                x1,
-                x2,
-                x3,
-                S,
-                skipRow,
-              )
-            }
-          }
+      for (; lane + 3 < lanes; lane += 4) {
+        const x0 = vectorAt(a8, stride, plane, planes, lane)
+        const x1 = vectorAt(a8, stride, plane, planes, lane + 1)
+        const x2 = vectorAt(a8, stride, plane, planes, lane + 2)
+        const x3 = vectorAt(a8, stride, plane, planes, lane + 3)
+        const S = scratch + ((<usize>lane) << 6)
+        correctAll(multipliers, k0, k1, n, x0, S)
+        correctAll(multipliers, k0, k1, n, x1, S + 64)
+        correctAll(multipliers, k0, k1, n, x2, S + 128)
+        correctAll(multipliers, k0, k1, n, x3, S + 192)
+        for (let r: usize = 0; r < <usize>ROWS; r += 2) {
+          fourVectors(weights + (r << 5), multipliers + (r << 1), k0, k1, n, x0, x1, x2, x3, S + (r << 3))
         }
-        lane += set
+      }
+      for (; lane < lanes; lane++) {
+        const x = vectorAt(a8, stride, plane, planes, lane)
+        const S = scratch + ((<usize>lane) << 6)
+        correctAll(multipliers, k0, k1, n, x, S)
+        oneVector(weights, multipliers, k0, k1, n, x, S, fence)
       }
       for (let v = 0; v < vectors; v++) {
-        const y = out + <usize>(v * outStride) + ((<usize>(block * perBlock)) << 2)
-        for (let r = 0; r < here; r++) {
-          const S = scratch + ((<usize>(r * lanes + v * planes)) << 3)
-          let sum = load<i64>(S)
-          if (planes === 2) sum += load<i64>(S, 8)
-          let part = rs(sum, <i32>load<u8>(shifts + <usize>r)) + <i64>load<i32>(biases + ((<usize>r) << 2))
-          part = min<i64>(max<i64>(part, -SAT), SAT)
-          if (segments > 1) {
-            const total = sums + ((<usize>(v * 64 + r)) << 3)
-            if (s > 0) part += load<i64>(total)
-            if (s + 1 < segments) {
-              store<i64>(total, part)
-              continue
-            }
-            part = min<i64>(max<i64>(part, -SAT), SAT)
-          }
-          const at = y + ((<usize>r) << 2)
-          if (add) part = min<i64>(max<i64>(part + <i64>load<i32>(at), -SAT), SAT)
-          store<i32>(at, <i32>part)
-        }
+        finish(
+          scratch + ((<usize>(v * planes)) << 6),
+          planes,
+          weights + <usize>shiftsAt(columns),
+          min(ROWS, rows - block * ROWS),
+          totals + ((<usize>v) << 6),
+          s,
+          s + 1 === segments,
+          out + <usize>(v * outStride) + ((<usize>(block * ROWS)) << 2),
+          add,
+        )
       }
-      tile += <usize>tileBytes(here, c)
     }
   }
 }
@@ -137,228 +82,270 @@ function vectorAt(a8: usize, stride: i32, plane: i32, planes: i32, lane: i32): u
   return planes === 2 ? a8 + <usize>((lane >> 1) * stride + (lane & 1) * plane) : a8 + <usize>(lane * stride)
 }
 
-function pair1(
-  w: usize,
-  v: usize,
-  m: usize,
-  o: usize,
-  columns: i32,
+/** Turns a vector's sums of eight rows (i64 at S, the second plane's 64 bytes behind) into outputs. */
+function finish(
+  S: usize,
+  planes: i32,
+  shifts: usize,
+  rows: i32,
+  totals: usize,
   segment: i32,
+  last: bool,
+  y: usize,
+  add: bool,
+): void {
+  for (let r: usize = 0; r < <usize>rows; r++) {
+    let sum = load<i64>(S + (r << 3))
+    if (planes === 2) sum += load<i64>(S + (r << 3), 64)
+    let part = rs(sum, <i32>load<u8>(shifts + r))
+    if (segment === 0) part += <i64>load<i32>(shifts + 8 + (r << 2))
+    part = min<i64>(max<i64>(part, -SAT), SAT)
+    if (segment > 0) part += load<i64>(totals + (r << 3))
+    if (!last) {
+      store<i64>(totals + (r << 3), part)
+      continue
+    }
+    part = min<i64>(max<i64>(part, -SAT), SAT)
+    const at = y + (r << 2)
+    if (add) part = min<i64>(max<i64>(part + <i64>load<i32>(at), -SAT), SAT)
+    store<i32>(at, <i32>part)
+  }
+}
+
+/**
+ * S (8 × i64) += the sums of eight rows over columns k0 to k1 of one vector. The stores to `fence` (16 bytes) keep V8 from loading all
+ * rows first, for which it has too few registers.
+ */
+function oneVector(
+  weights: usize,
+  multipliers: usize,
+  k0: i32,
+  k1: i32,
   n: i32,
   x: usize,
   S: usize,
-  skipRow: usize,
+  fence: usize,
 ): void {
-  let corrections = x + <usize>correctionsAt(n) + ((<usize>segment) << 9)
-  let scales = x + <usize>scalesAt(n) + ((<usize>segment) << 7)
-  x += (<usize>segment) << 14
-  let s = i64x2.splat(0)
-  let u = i64x2.splat(0)
-  const end = w + <usize>columns
-  while (w < end) {
-    const correction = v128.load(corrections)
-    let t = i32x4.dot_i16x8_s(v128.load(m), correction)
-    let y = i32x4.dot_i16x8_s(v128.load(o), correction)
-    const stop = min(w + 256, end)
-    while (w < stop) {
-      const mm = v128.load16_splat(m)
-      const oo = v128.load16_splat(o)
-      let a = v128.load(x)
-      let g = v128.load(x, 16)
-      t = i32x4.add(t, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w), g), a), mm))
-      y = i32x4.add(y, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(v), g), a), oo))
-      a = v128.load(x, 32)
-      g = v128.load(x, 48)
-      t = i32x4.add(
-        t,
-        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 16), g), a), mm),
+  let w = weights + ((<usize>k0) << 3)
+  let m = multipliers + (<usize>k0 >> 1)
+  let scale = x + <usize>scalesAt(n) + (<usize>k0 >> 6)
+  x += (<usize>k0) << 1
+  const end = x + ((<usize>(k1 - k0)) << 1)
+  while (x < end) {
+    const stop = min(x + 512, end)
+    const d = v128.load32_splat(scale)
+    let t0 = i32x4.splat(0)
+    let t1 = i32x4.splat(0)
+    let t2 = i32x4.splat(0)
+    let t3 = i32x4.splat(0)
+    let t4 = i32x4.splat(0)
+    let t5 = i32x4.splat(0)
+    let t6 = i32x4.splat(0)
+    let t7 = i32x4.splat(0)
+    while (x < stop) {
+      const a = v128.load(x)
+      const g = v128.load(x, 16)
+      const b = v128.load(x, 32)
+      const h = v128.load(x, 48)
+      let mm = v128.load16_splat(m)
+      t0 = i32x4.add(t0, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w), g), a), mm))
+      t0 = i32x4.add(
+        t0,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 16), h), b), mm),
       )
-      y = i32x4.add(
-        y,
-        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(v, 16), g), a), oo),
+      v128.store(fence, t0)
+      mm = v128.load16_splat(m, 2)
+      t1 = i32x4.add(
+        t1,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 32), g), a), mm),
       )
-      w += 32
-      v += 32
-      m += 2
-      o += 2
+      t1 = i32x4.add(
+        t1,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 48), h), b), mm),
+      )
+      v128.store(fence, t1)
+      mm = v128.load16_splat(m, 4)
+      t2 = i32x4.add(
+        t2,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 64), g), a), mm),
+      )
+      t2 = i32x4.add(
+        t2,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 80), h), b), mm),
+      )
+      v128.store(fence, t2)
+      mm = v128.load16_splat(m, 6)
+      t3 = i32x4.add(
+        t3,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 96), g), a), mm),
+      )
+      t3 = i32x4.add(
+        t3,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 112), h), b), mm),
+      )
+      v128.store(fence, t3)
+      mm = v128.load16_splat(m, 8)
+      t4 = i32x4.add(
+        t4,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 128), g), a), mm),
+      )
+      t4 = i32x4.add(
+        t4,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 144), h), b), mm),
+      )
+      v128.store(fence, t4)
+      mm = v128.load16_splat(m, 10)
+      t5 = i32x4.add(
+        t5,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 160), g), a), mm),
+      )
+      t5 = i32x4.add(
+        t5,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 176), h), b), mm),
+      )
+      v128.store(fence, t5)
+      mm = v128.load16_splat(m, 12)
+      t6 = i32x4.add(
+        t6,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 192), g), a), mm),
+      )
+      t6 = i32x4.add(
+        t6,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 208), h), b), mm),
+      )
+      v128.store(fence, t6)
+      mm = v128.load16_splat(m, 14)
+      t7 = i32x4.add(
+        t7,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 224), g), a), mm),
+      )
+      t7 = i32x4.add(
+        t7,
+        i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(v128.load(w, 240), h), b), mm),
+      )
+      v128.store(fence, t7)
+      w += 256
+      m += 16
       x += 64
     }
-    const d = v128.load32_splat(scales)
-    s = i64x2.add(s, i64x2.add(i64x2.extmul_low_i32x4_s(t, d), i64x2.extmul_high_i32x4_s(t, d)))
-    u = i64x2.add(u, i64x2.add(i64x2.extmul_low_i32x4_s(y, d), i64x2.extmul_high_i32x4_s(y, d)))
-    corrections += 16
-    scales += 4
+    addPair(S, t0, t1, d)
+    addPair(S + 16, t2, t3, d)
+    addPair(S + 32, t4, t5, d)
+    addPair(S + 48, t6, t7, d)
+    scale += 4
   }
-  // With an odd last row both halves are the same row and the same store.
-  store<i64>(S, i64x2.extract_lane(s, 0) + i64x2.extract_lane(s, 1))
-  store<i64>(S + skipRow, i64x2.extract_lane(u, 0) + i64x2.extract_lane(u, 1))
 }
 
-function pair2(
-  w: usize,
-  v: usize,
-  m: usize,
-  o: usize,
-  columns: i32,
-  segment: i32,
-  n: i32,
-  x0: usize,
-  x1: usize,
-  S: usize,
-  skipRow: usize,
-): void {
-  let c0 = x0 + <usize>correctionsAt(n) + ((<usize>segment) << 9)
-  let d0 = x0 + <usize>scalesAt(n) + ((<usize>segment) << 7)
-  const skip = x1 - x0
-  let x = x0 + ((<usize>segment) << 14)
-  let s0 = i64x2.splat(0)
-  let s1 = i64x2.splat(0)
-  let u0 = i64x2.splat(0)
-  let u1 = i64x2.splat(0)
-  const end = w + <usize>columns
-  while (w < end) {
-    const m8 = v128.load(m)
-    const o8 = v128.load(o)
-    let correction = v128.load(c0)
-    let t0 = i32x4.dot_i16x8_s(m8, correction)
-    let y0 = i32x4.dot_i16x8_s(o8, correction)
-    correction = v128.load(c0 + skip)
-    let t1 = i32x4.dot_i16x8_s(m8, correction)
-    let y1 = i32x4.dot_i16x8_s(o8, correction)
-    const stop = min(w + 256, end)
-    while (w < stop) {
-      const mm = v128.load16_splat(m)
-      const oo = v128.load16_splat(o)
-      for (let half = 0; half < 2; half++) {
-        const p = v128.load(w)
-        const q = v128.load(v)
-        let a = v128.load(x)
-        let g = v128.load(x, 16)
-        t0 = i32x4.add(t0, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(p, g), a), mm))
-        y0 = i32x4.add(y0, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(q, g), a), oo))
-        a = v128.load(x + skip)
-        g = v128.load(x + skip, 16)
-        t1 = i32x4.add(t1, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(p, g), a), mm))
-        y1 = i32x4.add(y1, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(q, g), a), oo))
-        w += 16
-        v += 16
-        x += 32
-      }
-      m += 2
-      o += 2
-    }
-    let d = v128.load32_splat(d0)
-    s0 = i64x2.add(s0, i64x2.add(i64x2.extmul_low_i32x4_s(t0, d), i64x2.extmul_high_i32x4_s(t0, d)))
-    u0 = i64x2.add(u0, i64x2.add(i64x2.extmul_low_i32x4_s(y0, d), i64x2.extmul_high_i32x4_s(y0, d)))
-    d = v128.load32_splat(d0 + skip)
-    s1 = i64x2.add(s1, i64x2.add(i64x2.extmul_low_i32x4_s(t1, d), i64x2.extmul_high_i32x4_s(t1, d)))
-    u1 = i64x2.add(u1, i64x2.add(i64x2.extmul_low_i32x4_s(y1, d), i64x2.extmul_high_i32x4_s(y1, d)))
-    c0 += 16
-    d0 += 4
-  }
-  store<i64>(S, i64x2.extract_lane(s0, 0) + i64x2.extract_lane(s0, 1))
-  store<i64>(S, i64x2.extract_lane(s1, 0) + i64x2.extract_lane(s1, 1), 8)
-  S += skipRow
-  store<i64>(S, i64x2.extract_lane(u0, 0) + i64x2.extract_lane(u0, 1))
-  store<i64>(S, i64x2.extract_lane(u1, 0) + i64x2.extract_lane(u1, 1), 8)
-}
-
-/** The four vectors' running sums stay in memory: the registers are all taken. */
-function pair4(
-  w: usize,
-  v: usize,
-  m: usize,
-  o: usize,
-  columns: i32,
-  segment: i32,
+/** The same for two rows and four vectors, whose sums lie 64 bytes apart. */
+function fourVectors(
+  weights: usize,
+  multipliers: usize,
+  k0: i32,
+  k1: i32,
   n: i32,
   x0: usize,
   x1: usize,
   x2: usize,
   x3: usize,
   S: usize,
-  skipRow: usize,
 ): void {
-  const toCorrections = <usize>correctionsAt(n)
   const toScales = <usize>scalesAt(n)
-  const end = w + <usize>columns
-  const R = S + skipRow
-  v128.store(S, i64x2.splat(0))
-  v128.store(S, i64x2.splat(0), 16)
-  v128.store(R, i64x2.splat(0))
-  v128.store(R, i64x2.splat(0), 16)
-  let k: usize = (<usize>segment) << 5
-  while (w < end) {
-    const block = k << 4
-    const m8 = v128.load(m)
-    const o8 = v128.load(o)
-    let c = v128.load(x0 + toCorrections + block)
-    let t0 = i32x4.dot_i16x8_s(m8, c)
-    let y0 = i32x4.dot_i16x8_s(o8, c)
-    c = v128.load(x1 + toCorrections + block)
-    let t1 = i32x4.dot_i16x8_s(m8, c)
-    let y1 = i32x4.dot_i16x8_s(o8, c)
-    c = v128.load(x2 + toCorrections + block)
-    let t2 = i32x4.dot_i16x8_s(m8, c)
-    let y2 = i32x4.dot_i16x8_s(o8, c)
-    c = v128.load(x3 + toCorrections + block)
-    let t3 = i32x4.dot_i16x8_s(m8, c)
-    let y3 = i32x4.dot_i16x8_s(o8, c)
-    let p0 = x0 + (k << 9)
-    let p1 = x1 + (k << 9)
-    let p2 = x2 + (k << 9)
-    let p3 = x3 + (k << 9)
-    const stop = min(w + 256, end)
-    while (w < stop) {
+  let w = weights + ((<usize>k0) << 3)
+  let m = multipliers + (<usize>k0 >> 1)
+  let k: usize = (<usize>k0) << 1
+  const end = (<usize>k1) << 1
+  while (k < end) {
+    let p0 = x0 + k
+    let p1 = x1 + k
+    let p2 = x2 + k
+    let p3 = x3 + k
+    let t0 = i32x4.splat(0)
+    let u0 = i32x4.splat(0)
+    let t1 = i32x4.splat(0)
+    let u1 = i32x4.splat(0)
+    let t2 = i32x4.splat(0)
+    let u2 = i32x4.splat(0)
+    let t3 = i32x4.splat(0)
+    let u3 = i32x4.splat(0)
+    const stop = x0 + min(k + 512, end)
+    while (p0 < stop) {
       const mm = v128.load16_splat(m)
-      const oo = v128.load16_splat(o)
-      for (let half = 0; half < 2; half++) {
-        const p = v128.load(w)
-        const q = v128.load(v)
+      const oo = v128.load16_splat(m, 2)
+      for (let half: usize = 0; half < 32; half += 16) {
+        const p = v128.load(w + half)
+        const q = v128.load(w + half, 32)
         let a = v128.load(p0)
         let g = v128.load(p0, 16)
         t0 = i32x4.add(t0, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(p, g), a), mm))
-        y0 = i32x4.add(y0, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(q, g), a), oo))
+        u0 = i32x4.add(u0, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(q, g), a), oo))
         a = v128.load(p1)
         g = v128.load(p1, 16)
         t1 = i32x4.add(t1, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(p, g), a), mm))
-        y1 = i32x4.add(y1, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(q, g), a), oo))
+        u1 = i32x4.add(u1, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(q, g), a), oo))
         a = v128.load(p2)
         g = v128.load(p2, 16)
         t2 = i32x4.add(t2, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(p, g), a), mm))
-        y2 = i32x4.add(y2, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(q, g), a), oo))
+        u2 = i32x4.add(u2, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(q, g), a), oo))
         a = v128.load(p3)
         g = v128.load(p3, 16)
         t3 = i32x4.add(t3, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(p, g), a), mm))
-        y3 = i32x4.add(y3, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(q, g), a), oo))
-        w += 16
-        v += 16
+        u3 = i32x4.add(u3, i32x4.dot_i16x8_s(i16x8.relaxed_dot_i8x16_i7x16_s(v128.xor(q, g), a), oo))
         p0 += 32
         p1 += 32
         p2 += 32
         p3 += 32
       }
-      m += 2
-      o += 2
+      w += 256
+      m += 16
     }
-    const scale = toScales + (k << 2)
-    let d = v128.load32_splat(x0 + scale)
-    addSum(S, t0, d)
-    if (skipRow !== 0) addSum(R, y0, d)
-    d = v128.load32_splat(x1 + scale)
-    addSum(S + 8, t1, d)
-    if (skipRow !== 0) addSum(R + 8, y1, d)
-    d = v128.load32_splat(x2 + scale)
-    addSum(S + 16, t2, d)
-    if (skipRow !== 0) addSum(R + 16, y2, d)
-    d = v128.load32_splat(x3 + scale)
-    addSum(S + 24, t3, d)
-    if (skipRow !== 0) addSum(R + 24, y3, d)
-    k++
+    const scale = toScales + (k >> 7)
+    addPair(S, t0, u0, v128.load32_splat(x0 + scale))
+    addPair(S + 64, t1, u1, v128.load32_splat(x1 + scale))
+    addPair(S + 128, t2, u2, v128.load32_splat(x2 + scale))
+    addPair(S + 192, t3, u3, v128.load32_splat(x3 + scale))
+    k += 512
   }
 }
 
-function addSum(at: usize, lanes: v128, d: v128): void {
-  const s = i64x2.add(i64x2.extmul_low_i32x4_s(lanes, d), i64x2.extmul_high_i32x4_s(lanes, d))
-  store<i64>(at, load<i64>(at) + i64x2.extract_lane(s, 0) + i64x2.extract_lane(s, 1))
+/** Adds the lanes of two rows, times d, to their sums. */
+function addPair(S: usize, a: v128, b: v128, d: v128): void {
+  const u = i64x2.add(i64x2.extmul_low_i32x4_s(a, d), i64x2.extmul_high_i32x4_s(a, d))
+  const v = i64x2.add(i64x2.extmul_low_i32x4_s(b, d), i64x2.extmul_high_i32x4_s(b, d))
+  const sums = i64x2.add(i64x2.shuffle(u, v, 0, 2), i64x2.shuffle(u, v, 1, 3))
+  v128.store(S, i64x2.add(v128.load(S), sums))
+}
+
+/** Adds to the sums of eight rows what the negative activations of a vector left out. */
+function correctAll(multipliers: usize, k0: i32, k1: i32, n: i32, x: usize, S: usize): void {
+  let m = multipliers + (<usize>k0 >> 1)
+  let c = x + <usize>correctionsAt(n) + (<usize>k0 >> 4)
+  let scale = x + <usize>scalesAt(n) + (<usize>k0 >> 6)
+  let s0 = v128.load(S)
+  let s1 = v128.load(S, 16)
+  let s2 = v128.load(S, 32)
+  let s3 = v128.load(S, 48)
+  for (let k = k0; k < k1; k += 256) {
+    let t = i32x4.splat(0)
+    let u = i32x4.splat(0)
+    // Corrections of groups that a short last block lacks are zero.
+    for (let g: usize = 0; g < 4; g++) {
+      const a = v128.load(m)
+      const b = v128.load(m, 16)
+      const pair = v128.load32_splat(c)
+      t = i32x4.add(t, i32x4.dot_i16x8_s(i16x8.shuffle(a, b, 0, 8, 1, 9, 2, 10, 3, 11), pair))
+      u = i32x4.add(u, i32x4.dot_i16x8_s(i16x8.shuffle(a, b, 4, 12, 5, 13, 6, 14, 7, 15), pair))
+      m += 32
+      c += 4
+    }
+    const d = v128.load32_splat(scale)
+    s0 = i64x2.add(s0, i64x2.extmul_low_i32x4_s(t, d))
+    s1 = i64x2.add(s1, i64x2.extmul_high_i32x4_s(t, d))
+    s2 = i64x2.add(s2, i64x2.extmul_low_i32x4_s(u, d))
+    s3 = i64x2.add(s3, i64x2.extmul_high_i32x4_s(u, d))
+    scale += 4
+  }
+  v128.store(S, s0)
+  v128.store(S, s1, 16)
+  v128.store(S, s2, 32)
+  v128.store(S, s3, 48)
 }
