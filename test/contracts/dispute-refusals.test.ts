@@ -1,0 +1,197 @@
+import { accusedAnswer, type DisputeMessage } from '@apus/shared'
+import { expect, it } from 'vitest'
+import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
+import { APUS, addressOf, digestOf } from '../support/contracts.ts'
+import { flipBit } from '../support/dispute/flip.ts'
+import { TRIAL_SHAPE, Trial } from '../support/dispute/trial.ts'
+
+const HASH = Buffer.alloc(32).toString('base64')
+
+it('refuses whatever does not fit, names the check, and leaves the dispute and its clocks as they were', async () => {
+  const trial = await Trial.open()
+  const layout = bundleLayout(decodeManifest(trial.bundle.leaf(0)))
+  const lie = await trial.run(flipBit(trial.bundle, layout.layers[1]!.gateUp.first, 3, 6))
+  const [liar, honest] = await trial.compute(lie)
+  const { world, job } = trial
+  const accused = liar!.miner.address
+  const challenger = honest!.miner.address
+  const opening = await trial.openingOf(honest!, liar!)
+  const { prompt } = opening.data as { prompt: { count: number; leaf: string; path: string } }
+  const open = (tags: Record<string, string>, data: unknown = { prompt }, from = challenger) =>
+    trial
+      .send(from, { action: 'Open-Dispute', tags: { Job: job, Accused: accused, ...tags }, data })
+      .then(o => o.code)
+
+  expect(await open({ Position: '1' }, {})).toBe('no-prompt-length')
+  expect(await open({ Position: '1' }, { prompt: { ...prompt, count: 2 } })).toBe('wrong-prompt')
+  expect(await open({ Position: '1' }, { prompt: { ...prompt, leaf: '!' } })).toBe('bad-data')
+  expect(await open({})).toBe('bad-tag')
+  expect(await open({ Position: '1', Tree: 'pages' })).toBe('bad-tag')
+  expect(await open({ Position: '8' })).toBe('bad-tag')
+  expect(await open({ Page: '4' })).toBe('bad-tag')
+  expect(await open({ Tree: 'bundle' })).toBe('bad-tag')
+  expect(await open({ Position: '1', Accused: digestOf('nobody') })).toBe('not-revealed')
+  expect(await open({ Position: '1', Job: digestOf('none') })).toBe('unknown-job')
+  expect(await open({ Position: '1' }, { prompt }, accused)).toBe('own-seat')
+  expect(await open({ Position: '1' }, { prompt }, addressOf('penniless'))).toBe('underpaid')
+  expect(await open({ Position: '1' }, { prompt, more: 'x'.repeat(66_000) })).toBe('too-large')
+  expect(world.job(job).promptLength).toBeUndefined()
+
+  const opened = await trial.accuse(challenger, liar!, honest!.run)
+  const id = opened.id
+  const view = () => world.dispute(id)
+  const refuses = async (by: string, message: DisputeMessage, code: string) => {
+    const before = world.entry('disputes', id)
+    const sent = await trial.send(by, { ...message, tags: { Dispute: id, ...message.tags } })
+    expect([message.action, sent.code]).toEqual([message.action, code])
+    expect(world.entry('disputes', id)).toBe(before)
+  }
+  const answer = () => accusedAnswer(view(), lie)
+  const accept = async (by: string, message: DisputeMessage) =>
+    expect((await trial.send(by, message)).code).toBeUndefined()
+  const pick = (action: DisputeMessage['action'], tag: string, value: string): DisputeMessage => ({
+    action,
+    tags: { Dispute: id, [tag]: value },
+  })
+
+  await refuses(challenger, answer(), 'not-your-move')
+  await refuses(accused, pick('Pick-Node', 'Node', '0'), 'not-your-move')
+  await refuses(accused, { ...answer(), tags: { Dispute: digestOf('other') } }, 'unknown-dispute')
+  await refuses(accused, { ...answer(), data: { nodes: HASH } }, 'wrong-nodes')
+  await refuses(accused, { ...answer(), data: { nodes: HASH.repeat(0) } }, 'wrong-nodes')
+  await refuses(accused, { ...answer(), data: { nodes: 'AAAA' } }, 'bad-data')
+  await refuses(accused, { ...answer(), data: [] }, 'bad-data')
+  await accept(accused, answer())
+  await refuses(accused, { ...pick('Pick-Node', 'Node', '0') }, 'not-your-move')
+  await refuses(challenger, pick('Pick-Node', 'Node', '4'), 'out-of-range')
+  await accept(challenger, pick('Pick-Node', 'Node', '0'))
+
+  const stages = answer()
+  const { digests, checkpoint, piece } = stages.data as Record<string, unknown>
+  await refuses(accused, { ...stages, data: { digests, piece } }, 'bad-data')
+  await refuses(accused, { ...stages, data: { digests: HASH, checkpoint, piece } }, 'wrong-stages')
+  await refuses(accused, { ...stages, data: { digests, checkpoint: piece, piece } }, 'wrong-checkpoint')
+  await refuses(accused, { ...stages, data: { digests, checkpoint, piece: checkpoint } }, 'wrong-checkpoint')
+  const other = Buffer.from(digests as string, 'base64')
+  other[other.length - 1]! ^= 1
+  await refuses(
+    accused,
+    { ...stages, data: { digests: other.toString('base64'), checkpoint, piece } },
+    'wrong-stages',
+  )
+  await accept(accused, stages)
+  await refuses(challenger, pick('Pick-Stage', 'Stage', '4'), 'out-of-range')
+  await refuses(challenger, pick('Pick-Stage', 'Stage', '-1'), 'bad-tag')
+  await accept(challenger, pick('Pick-Stage', 'Stage', '1'))
+
+  await refuses(accused, { ...answer(), data: { digests: HASH } }, 'wrong-operations')
+  const operations = answer()
+  const mixed = Buffer.from((operations.data as { digests: string }).digests, 'base64')
+  mixed[mixed.length - 1]! ^= 1
+  await refuses(accused, { ...operations, data: { digests: mixed.toString('base64') } }, 'wrong-operations')
+  const advised = { ...(operations.data as object), advice: 'AAAA' }
+  await refuses(accused, { ...operations, data: advised }, 'wrong-operations')
+  await accept(accused, operations)
+  await refuses(challenger, pick('Pick-Operation', 'Operation', '99'), 'out-of-range')
+  // The K/V link of the first layer.
+  await accept(challenger, pick('Pick-Operation', 'Operation', '5'))
+
+  await refuses(accused, { ...answer(), data: { leaves: HASH } }, 'wrong-chunks')
+  await refuses(
+    accused,
+    { ...answer(), data: { leaves: Buffer.alloc(128).toString('base64') } },
+    'wrong-chunks',
+  )
+  await accept(accused, answer())
+  await refuses(challenger, pick('Ask-Pages', 'Page', '2'), 'wrong-page')
+  await refuses(challenger, { ...pick('Prove-Step', 'Chunk', '9'), data: { inputs: [] } }, 'out-of-range')
+  await refuses(challenger, { ...pick('Prove-Step', 'Chunk', '0'), data: { inputs: [] } }, 'wrong-inputs')
+  const wrong = { leaf: HASH, path: '' }
+  await refuses(challenger, { ...pick('Prove-Step', 'Chunk', '0'), data: { inputs: [wrong] } }, 'wrong-path')
+  await accept(challenger, pick('Ask-Pages', 'Page', '0'))
+  const pages = answer()
+  const { k, v, path } = pages.data as Record<string, string>
+  await refuses(accused, { ...pages, data: { k, v: k, path } }, 'wrong-pages')
+  await refuses(accused, { ...pages, data: { k: HASH, v, path } }, 'wrong-pages')
+  await accept(accused, pages)
+  await refuses(challenger, pick('Ask-Pages', 'Page', '0'), 'not-your-move')
+  await refuses(challenger, pick('Pick-Row', 'Row', String(view().position)), 'out-of-range')
+  await accept(challenger, pick('Pick-Row', 'Row', '1'))
+  expect(view()).toMatchObject({ position: 1, ceiling: 1, moves: ['Answer-Stages'] })
+  await accept(accused, answer())
+  await refuses(challenger, pick('Pick-Stage', 'Stage', '2'), 'out-of-range')
+  const played = await trial.play(id, honest!.run, liar!)
+  expect(played.view.state).toBe('abandoned')
+})
+
+it('refuses proofs in one message that prove nothing', async () => {
+  const trial = await Trial.open()
+  const [seat] = await trial.compute()
+  const { job } = trial
+  const { merklePath, merkleLeaf } = await import('@apus/shared')
+  const { checkpointLeaf, pieceLeaf } = await import('../../shared/src/machine/index.ts')
+  const run = trial.honest
+  const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64')
+  const proven = (leaf: Uint8Array, hashes: readonly Uint8Array[], at: number) => ({
+    leaf: text(leaf),
+    path: text(Buffer.concat(merklePath(hashes, at))),
+  })
+  const checkpoint = proven(run.checkpoints[1]!, run.checkpoints.map(checkpointLeaf), 1)
+  const piece = proven(run.pieces[1]!, run.pieces.map(pieceLeaf), 1)
+  const leaves = trial.bundle.leaves.map(leaf => merkleLeaf('apus.machine.1/bundle', leaf))
+  const at = bundleLayout(decodeManifest(trial.bundle.leaf(0))).pieces + (run.tokens[1]! >> 6)
+  const pieces = proven(trial.bundle.leaf(at), leaves, at)
+  const stranger = addressOf('stranger')
+  const send = (action: DisputeMessage['action'], Index: string, data: unknown) =>
+    trial
+      .send(stranger, { action, tags: { Job: job, Accused: seat!.miner.address, Index }, data })
+      .then(o => o.code)
+  expect(await send('Prove-Structure', '1', checkpoint)).toBe('not-proven')
+  expect(await send('Prove-Structure', '0', checkpoint)).toBe('wrong-path')
+  expect(await send('Prove-Answer', '1', { piece, checkpoint, pieces })).toBe('not-proven')
+  expect(await send('Prove-Answer', '1', { piece, checkpoint, pieces: piece })).toBe('wrong-path')
+  const { data } = await trial.openingOf(seat!, seat!)
+  const { prompt } = data as { prompt: object }
+  expect(await send('Prove-Structure', '0', { ...prompt, tree: 'prompt' })).toBe('not-proven')
+  await trial.finish()
+  expect(await send('Prove-Structure', '1', checkpoint)).toBe('job-ended')
+})
+
+it('takes no manifest but the bundle’s own', async () => {
+  const trial = await Trial.open()
+  const { world } = trial
+  const { listingOf } = await import('../support/listed-bundle.ts')
+  const { randomBundle } = await import('../support/machine/random-model.ts')
+  const bundle = randomBundle({ ...TRIAL_SHAPE, name: 'second' }, 9)
+  const lister = addressOf('second lister')
+  await world.send(trial.cast.requester, world.token, 'Transfer', {
+    Recipient: lister,
+    Quantity: String(100n * APUS),
+  })
+  await world.pay(lister, 100n * APUS, 'Deposit')
+  const list = (data: unknown, tags: Record<string, string> = {}) =>
+    world
+      .send(
+        lister,
+        world.network,
+        'List-Model',
+        {
+          Model: bundle.root,
+          Class: 'apus-machine-1',
+          Name: 'm',
+          'Base-Price': '0',
+          'Token-Price': '1',
+          'Max-Context': '256',
+          ...tags,
+        },
+        JSON.stringify(data),
+      )
+      .then(o => o.code)
+  const listing = listingOf(bundle)
+  expect(await list({})).toBe('bad-data')
+  expect(await list({ ...listing, manifest: 'AAAA' })).toBe('bad-manifest')
+  expect(await list({ ...listing, path: '' })).toBe('bad-manifest')
+  expect(await list(listingOf(trial.bundle))).toBe('bad-manifest')
+  expect(await list(listing, { 'Max-Context': '257' })).toBe('bad-tag')
+  expect(await list(listing)).toBeUndefined()
+})
