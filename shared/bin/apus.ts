@@ -1,18 +1,24 @@
 #!/usr/bin/env node
+import { readFile, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import {
   type Address,
+  checkProof,
   connectAo,
   describeError,
   ENDED,
+  fetchProof,
   formatApus,
+  GatewayClient,
+  keepEvidence,
   loadWallet,
   type ModelId,
   modelId,
   NetworkClient,
   NetworkFeed,
+  proofFileSchema,
   Q16_ONE,
   Requester,
   readNetworkFile,
@@ -135,6 +141,48 @@ program
     console.log(`jobs    ${pending.length} open, ${jobs.size - pending.length} ended`)
     if (totals) console.log(`money   escrow ${apus(totals.escrow)}  stake ${apus(totals.stake)}`)
   })
+
+program
+  .command('prove <dispute>')
+  .description('write the proof of a fault, by dispute or job, to a file that anyone can check')
+  .option('--out <file>', 'where to write it', 'proof.json')
+  .action(async (dispute: string, { out }: { out: string }) => {
+    const { common, file, ao } = await openNetwork()
+    if (!file.gateway || file.ao.mode !== 'legacy')
+      throw new Error('The network file names no gateway to read messages from.')
+    const feed = new NetworkFeed(ao, {
+      network: file.network,
+      pollMs: 1000,
+      onError: error => {
+        throw error
+      },
+    })
+    const evidence = keepEvidence(feed)
+    await feed.start()
+    await feed.stop()
+    const proof = await fetchProof(dispute, {
+      network: file.network,
+      feed,
+      evidence,
+      gateway: new GatewayClient({ url: file.gateway }),
+      graphqlUrl: file.ao.graphqlUrl,
+    })
+    await writeFile(out, `${JSON.stringify(proof, null, 1)}\n`)
+    say(common, { file: out, dispute: proof.dispute }, [`${out}  dispute ${proof.dispute}`])
+  })
+
+program
+  .command('verify <file>')
+  .description('check the proof of a fault offline; exit code 2 when it proves nothing')
+  .action(async (path: string) => {
+    const story = checkProof(proofFileSchema.parse(JSON.parse(await readFile(path, 'utf8'))))
+    say(program.opts<Common>(), story, story.lines)
+    if (!story.guilty) process.exitCode = 2
+  })
+
+const say = ({ json }: Common, value: unknown, lines: readonly string[]): void => {
+  for (const line of json ? [JSON.stringify(value)] : lines) console.log(line)
+}
 
 program
   .command('balance')

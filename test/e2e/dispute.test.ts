@@ -1,4 +1,17 @@
-import { type JobId, type JobView, provingBundle } from '@apus/shared'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import {
+  checkProof,
+  fetchProof,
+  GatewayClient,
+  type JobId,
+  type JobView,
+  keepEvidence,
+  NetworkFeed,
+  openingMove,
+  proofFileSchema,
+  provingBundle,
+} from '@apus/shared'
 import { afterEach, expect, it } from 'vitest'
 import { wrongBit } from '../../deploy/localnet/wrong-bit.ts'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'
@@ -28,11 +41,11 @@ async function startThree(liar: LoadedModel) {
   const [first, second, third] = network.miners
   const one = await network.startMiner(first!, [], honest())
   const bootstrap = one.host.addresses()
-  await network.startMiner(second!, bootstrap, honest())
-  const cheat = await network.startMiner(third!, bootstrap, liar)
+  const two = await network.startMiner(second!, bootstrap, honest())
+  await network.startMiner(third!, bootstrap, liar)
   const submit = () =>
     network.requester.client.submitJob({ model: MODEL, prompt: 'Who lies?', maxTokens: 6, redundancy: 3 })
-  return { network, cheat, submit, liar: third!.address }
+  return { network, submit, liar: third!.address, bootstrap, two }
 }
 
 const seatOf = async (network: SmallNetwork, id: JobId, miner: string) =>
@@ -53,23 +66,32 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
   const { network, submit, liar } = await startThree(wrongBit(honest()))
   const id = await submit()
   await untilSlashed(network, id, liar)
-  const feed = await network.follow(200)
+  const feed = new NetworkFeed(network.requester.ao, {
+    network: network.network,
+    pollMs: 200,
+    onError: () => {},
+  })
+  const evidence = keepEvidence(feed)
+  await feed.start()
   const won = [...feed.mirror.disputes.values()].filter(d => d.state === 'proven')
   expect(won).toMatchObject([{ job: id, accused: liar }])
   // The liar accuses the honest too, and cannot prove what is right: its time runs out.
   await until(async () => (await network.requester.client.job(id))?.agreed !== undefined, 3 * MINUTES)
   const lost = [...feed.mirror.disputes.values()].filter(d => d.challenger === liar)
-  expect(lost.map(d => d.accused).toSorted()).toEqual(
-    network.miners
-      .slice(0, 2)
-      .map(m => m.address)
-      .toSorted(),
-  )
   for (const { state } of lost) expect(['abandoned', 'refuted']).toContain(state)
   const job = await network.requester.client.job(id)
   expectHonestWhole(job, liar)
   expect(job?.agreed?.seats).toBe(2)
   expect(await network.conserved()).toBe(true)
+
+  await feed.stop()
+  const { base, graphql } = network.units.urls
+  const gateway = new GatewayClient({ url: base })
+  const from = { network: network.network, feed, evidence, gateway, graphqlUrl: graphql }
+  const proof = proofFileSchema.parse(JSON.parse(JSON.stringify(await fetchProof(id, from))))
+  expect(checkProof(proof)).toMatchObject({ guilty: true, operation: 'qkv.0', place: 'layer 1' })
+  const honestStatement = { ...proof, statement: { ...proof.statement, count: proof.statement.count + 1 } }
+  expect(() => checkProof(honestStatement)).toThrow('committed to')
 })
 
 it('a liar that answers nothing loses by the clock', async () => {
@@ -82,5 +104,30 @@ it('a liar that answers nothing loses by the clock', async () => {
   const about = [...feed.mirror.disputes.values()].filter(d => d.accused === liar)
   expect(about.filter(d => d.state === 'silent')).toHaveLength(1)
   expectHonestWhole(await network.requester.client.job(id), liar)
+  expect(await network.conserved()).toBe(true)
+})
+
+it('an honest miner that lost its disk answers a false accusation, which loses its bond', async () => {
+  const { network, submit, bootstrap, two } = await startThree(honest())
+  const id = await submit()
+  await until(async () => (await network.requester.client.job(id))?.agreed !== undefined)
+  const [, second] = network.miners
+  const job = await network.requester.client.job(id)
+  const seat = job!.seats.find(s => s.miner === second!.address)!
+  const lying = wrongBit(honest())
+  const request = { promptTokens: lying.tokenize('Who lies?', 'text'), jobKey: id }
+  const { sampler, maxTokens, stop } = job!
+  const run = await lying.retrace!({ ...request, sampler, maxTokens, stop }, new AbortController().signal)
+  const claim = { job: id, accused: seat.miner, statement: seat.statement!, evidence: undefined }
+  await two.stop()
+  await rm(join(network.dir, second!.address), { recursive: true })
+  const before = await network.requester.client.account(network.requester.address)
+  const dispute = await network.requester.client.dispute(openingMove(run, claim)!)
+  await network.startMiner(second!, bootstrap, honest())
+  const feed = await network.follow(200)
+  await until(() => feed.mirror.disputes.get(dispute)?.state === 'abandoned', 3 * MINUTES)
+  expect(feed.mirror.disputes.get(dispute)?.turn).not.toBe('accused')
+  expect(await network.requester.client.account(network.requester.address)).toBeLessThan(before)
+  expectHonestWhole(await network.requester.client.job(id), '')
   expect(await network.conserved()).toBe(true)
 })
