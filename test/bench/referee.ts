@@ -8,8 +8,8 @@ import { manifestOf } from '../support/machine/random-model.ts'
 import { type SyntheticStep, syntheticStep } from '../support/machine/synthetic-step.ts'
 
 /**
- * What one verdict costs, for every operation of a model of seven billion weights: time in aos from the base64 of a
- * message to the verdict, time in plain Lua, and the bytes that the message carries.
+ * What one verdict costs, for every operation of a model of seven billion weights: processor time in aos from the base64
+ * of a message to the verdict, the same in plain Lua, and the bytes that the message carries.
  */
 const MODEL = manifestOf({
   name: '7B',
@@ -145,15 +145,16 @@ function stepCode(stage: number, { sampler }: RunTerms, s: SyntheticStep): strin
 
 const JUDGE = 'verdict = referee.verdict(step, { chunk = chunk, inputs = read(items) })'
 
-/** Least time of several evaluations that judge, less the least time of those that do not. */
+/** Least processor time of several evaluations that judge, less the least of those that do not. */
 async function inAos(lua: Lua, setup: string): Promise<{ verdict: string; ms: number }> {
   await lua.run(`${setup}\nreturn ''`)
   const least = async (code: string) => {
     let best = Number.POSITIVE_INFINITY
     for (let i = 0; i < repeat; i++) {
-      const began = performance.now()
+      const began = process.cpuUsage()
       await lua.run(code)
-      best = Math.min(best, performance.now() - began)
+      const { user, system } = process.cpuUsage(began)
+      best = Math.min(best, (user + system) / 1000)
     }
     return best
   }
@@ -211,7 +212,9 @@ const most = (of: (shape: Figures) => number | undefined) => Math.max(...shapes.
 console.log(
   `Verdicts on one chunk of a model with ${MODEL.width} columns, ${MODEL.hidden} and ${MODEL.vocab} rows, two`,
 )
-console.log(`planes, at position ${POSITION}; least of ${repeat}, from the base64 of the message on`)
+console.log(
+  `planes, at position ${POSITION}; least processor time of ${repeat}, from the base64 of the message on`,
+)
 console.table(shapes)
 const figures = {
   refereeMsAos: most(s => s.aosMs),
