@@ -1,7 +1,7 @@
 -- luacheck: globals Questions Asked TOKEN NETWORK MODEL
 --- An AO process that pays for a question and keeps the answer. Load it into a process that owns APUS, after
 ---   TOKEN, NETWORK, MODEL = '<token process>', '<network process>', '<model id>'
---- and send it { Action = 'Ask', Quantity = '<units to pay at most>' } with the question as Data.
+--- and send it { Action = 'Ask', Quantity = '<units to pay at most>', Redundancy = '<seats>'? } with the question as Data.
 local json = require('json')
 
 Questions = Questions or {}
@@ -23,6 +23,7 @@ Handlers.add('Ask', { Action = 'Ask' }, function(message)
     ['X-Action'] = 'Submit-Job',
     ['X-Model'] = MODEL,
     ['X-Max-Tokens'] = MAX_TOKENS,
+    ['X-Redundancy'] = message.Tags.Redundancy,
     ['X-Reference'] = reference,
     Data = message.Data,
   })

@@ -3,6 +3,7 @@ import {
   ApusError,
   ENDED,
   type JobId,
+  type JobState,
   type JobView,
   NetworkClient,
   type ProcessId,
@@ -70,7 +71,7 @@ export async function demonstrate(
   report(`an AO process asks: ${PROCESS_QUESTION}`)
   const process = await askFromProcess(network)
   report('waiting for the last deadlines')
-  const job = await untilEnded(network, jobId)
+  const job = await untilState(network, jobId, ENDED)
   const { conserved } = await conservation(network)
   const paidSeats = job.seats.filter(seat => BigInt(seat.paid ?? 0) > 0n)
   const liar = network.address('liar')
@@ -105,6 +106,8 @@ async function askFromProcess(network: LocalNetwork): Promise<DemonstrationResul
     tags: [
       { name: 'Action', value: 'Ask' },
       { name: 'Quantity', value: String(PROCESS_FUNDS) },
+      // Every miner gets a seat: these five and the audit's.
+      { name: 'Redundancy', value: String(network.redundancy - 1) },
     ],
     data: PROCESS_QUESTION,
   })
@@ -118,7 +121,12 @@ async function askFromProcess(network: LocalNetwork): Promise<DemonstrationResul
     }
     if (question?.answer !== undefined && question.refunded !== undefined) {
       const { answer, refunded, job } = question
-      return { question: PROCESS_QUESTION, answer, refunded, job: await untilEnded(network, job) }
+      return {
+        question: PROCESS_QUESTION,
+        answer,
+        refunded,
+        job: await untilState(network, job, [...ENDED, 'agreed']),
+      }
     }
     if (Date.now() > deadline)
       throw new ApusError('no-answer', 'The AO process waited too long for its answer.')
@@ -126,12 +134,12 @@ async function askFromProcess(network: LocalNetwork): Promise<DemonstrationResul
   }
 }
 
-async function untilEnded(network: LocalNetwork, id: JobId): Promise<JobView> {
+async function untilState(network: LocalNetwork, id: JobId, states: readonly JobState[]): Promise<JobView> {
   const client = new NetworkClient(network.ao.requester, network.file)
   const deadline = Date.now() + TIMEOUT_MS
   for (;;) {
     const job = await client.job(id)
-    if (job && ENDED.includes(job.state)) return job
+    if (job && states.includes(job.state)) return job
     if (Date.now() > deadline) throw new ApusError('no-end', `Job ${id} did not end.`)
     await sleep(POLL_MS)
   }

@@ -4,6 +4,7 @@ import { mine } from '../../node/src/commands/start.ts'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'
 import { homeAt } from '../../node/src/home/home.ts'
 import type { MinerParts } from '../../node/src/miner.ts'
+import { wrongBit } from './wrong-bit.ts'
 
 export type Fault = 'wrong-result' | 'silent-after-commit'
 
@@ -14,12 +15,27 @@ export const withFault =
     if (fault === 'wrong-result')
       return {
         ...parts,
-        models: new Map([...parts.models].map(([id, s]) => [id, { ...s, model: lying(s.model) }])),
+        models: new Map(
+          [...parts.models].map(([id, s]) => [
+            id,
+            { ...s, model: s.model.retrace ? wrongBit(s.model) : lying(s.model) },
+          ]),
+        ),
+        network: neverAccuses(parts.network),
       }
     const { network } = parts
     const silent = Object.create(network, { reveal: { value: () => Promise.reject(new Error('silent')) } })
     return { ...parts, network: silent }
   }
+
+/** It answers for its own result, but does not accuse the others of being right. */
+const neverAccuses = (network: MinerParts['network']): MinerParts['network'] =>
+  Object.create(network, {
+    dispute: {
+      value: (message: Parameters<MinerParts['network']['dispute']>[0]) =>
+        message.action === 'Open-Dispute' ? Promise.reject(new Error('passive')) : network.dispute(message),
+    },
+  })
 
 /** Answers with another first piece, consistently, so that only a comparison shows the lie. */
 const lying = (model: LoadedModel): LoadedModel => ({

@@ -331,7 +331,7 @@ async function prepareMiner(
       gateway: file.gateway,
       models: [
         { path: models.gguf.path, engine: 'llama-cpp' },
-        ...(fault ? [] : [{ path: models.bundle.path, engine: gpu ? 'webgpu' : 'cpu' }]),
+        { path: models.bundle.path, engine: gpu ? 'webgpu' : 'cpu' },
       ],
       peers: { listen: ['/ip4/127.0.0.1/tcp/0'], bootstrap: file.bootstrap },
       statusPort: 0,

@@ -25,13 +25,13 @@ export function summary(result: DemonstrationResult, nameOf: (miner: string) => 
 
 /** Who sat in a job, what each revealed and was paid. */
 function seats(job: JobView, nameOf: (miner: string) => string): string[] {
-  const rows = job.seats.map(({ miner, audit, state, resultRoot: root, paid }) => [
+  const rows = job.seats.map(({ miner, audit, state, resultRoot: root, paid, slashed }) => [
     `  ${nameOf(miner)}`,
     audit ? 'audit' : 'seat',
     state,
     root?.slice(0, 12) ?? '–',
     root === undefined ? '–' : root === job.agreed?.resultRoot ? 'agrees' : 'differs',
-    paid ? `${apus(paid)} APUS` : 'nothing',
+    slashed ? `slashed ${apus(slashed)} APUS` : paid ? `${apus(paid)} APUS` : 'nothing',
   ])
   return [
     `  by ${job.class}, ${job.state}`,
