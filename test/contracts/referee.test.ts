@@ -301,8 +301,7 @@ describe('what is not proven is refused', () => {
 
   it('a bundle that the machine does not allow: nobody is at fault', async () => {
     const good = randomBundle(AWKWARD_SHAPES[0]!, 5)
-    const { layers } = new Model(good).layout
-    const { first } = layers[0]!.gateUp
+    const { first } = new Model(good).layout.layers[0]!.gateUp
     const spoil = (at: number, value: number) => {
       const leaves = good.leaves.map(leaf => leaf.slice())
       leaves[first]![at] = value
@@ -317,18 +316,20 @@ describe('what is not proven is refused', () => {
       spoil(rows * columns + rows * 2, 0),
       spoil(rows * columns + rows * 3 + 3, 0x7f), // a bias
     ]
-    const prompt = [1, 2]
-    for (const bundle of spoiled) {
-      const run = await refereeRun(
-        bundle,
-        { prompt, sampler: samplerSettings.parse({}), maxTokens: 1, stop: [] },
-        [1],
-      )
-      const traced = run.run.positions.get(1)!.operations.get(1)!
-      const index = traced.findIndex(t => t.operation.name === 'gate_up.0')
-      const q = run.question(1, 1, index, 0)
-      expect(await run.judge(aos, [q, lied(run, q)])).toEqual(['bad-bundle', 'bad-bundle'])
-    }
+    const request = { prompt: [1, 2], sampler: samplerSettings.parse({}), maxTokens: 1, stop: [] }
+    const run = await refereeRun(good, request, [1])
+    const index = run.run.positions
+      .get(1)!
+      .operations.get(1)!
+      .findIndex(t => t.operation.name === 'gate_up.0')
+    const honest = run.question(1, 1, index, 0)
+    const asked = spoiled.map(({ leaves, root }): Question => {
+      const hashes = leaves.map(leaf => merkleLeaf('apus.machine.1/bundle', leaf))
+      const tile = { leaf: leaves[first]!, path: rangePath(hashes, first, 1) }
+      return { ...withInput(honest, 1, () => tile), roots: { model: root } }
+    })
+    const judged = await run.judge(aos, [honest, ...asked, ...asked.map(q => lied(run, q))])
+    expect(judged).toEqual(['correct', ...[...asked, ...asked].map(() => 'bad-bundle')])
   })
 
   it('a prompt that the machine does not allow: nobody is at fault', async () => {

@@ -9,7 +9,7 @@ import type { MemoryBundle } from './random-model.ts'
 import { type TracedRun, tracedRun } from './traced-run.ts'
 
 export const REFEREE_MODULES = ['referee', 'machine-manifest'] as const
-export const JOB = 'job'.padEnd(43, '_')
+const JOB = 'job'.padEnd(43, '_')
 
 /** A step with its proof, to be judged. */
 export interface Question {
