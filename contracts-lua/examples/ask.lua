@@ -1,7 +1,8 @@
 -- luacheck: globals Questions Asked TOKEN NETWORK MODEL
 --- An AO process that pays for a question and keeps the answer. Load it into a process that owns APUS, after
 ---   TOKEN, NETWORK, MODEL = '<token process>', '<network process>', '<model id>'
---- and send it { Action = 'Ask', Quantity = '<units to pay at most>', Redundancy = '<seats>'? } with the question as Data.
+--- and send it { Action = 'Ask', Quantity = '<units to pay at most>', Redundancy = '<seats>' or nothing } with the
+--- question as Data.
 local json = require('json')
 
 Questions = Questions or {}

@@ -57,8 +57,8 @@ Ctrl-C stops it.`)
         await interrupted
       }
       if (options.json) {
-        const { job: _, process: __, ...facts } = result
-        console.log(JSON.stringify(facts))
+        const { job: _, process: __, fault, ...facts } = result
+        console.log(JSON.stringify({ ...facts, faultProven: fault !== undefined }))
       }
       if (!result.conserved || result.liarPaid) process.exitCode = 1
     }

@@ -1,4 +1,4 @@
-import { formatApus, type JobView } from '@apus/shared'
+import { type DisputeView, formatApus, type JobView } from '@apus/shared'
 import type { DemonstrationResult } from './demonstration.ts'
 
 const apus = (units: string): string => formatApus(BigInt(units))
@@ -15,12 +15,23 @@ export function summary(result: DemonstrationResult, nameOf: (miner: string) => 
     `An AO process      ${process.question}`,
     `and was answered   ${process.answer}`,
     ...seats(process.job, nameOf),
+    ...verdict(result.fault, nameOf),
     '',
     `${result.seats} seats, ${result.commitments} commitments, ${result.reveals} reveals, ${job.agreed?.seats ?? 0} agree: paid ${apus(result.paid)} APUS, refunded ${apus(result.refunded)} APUS`,
     `the liar was ${result.liarPaid ? 'PAID' : 'not paid'}; every token is ${result.conserved ? 'accounted for' : 'NOT accounted for'}`,
     `first answer ${seconds(result.coldMs)} after the start, ${seconds(result.answerMs)} after the question`,
     '',
   ].join('\n')
+}
+
+/** What was proven, and by whom. */
+function verdict(fault: DisputeView | undefined, nameOf: (miner: string) => string): string[] {
+  if (fault === undefined) return []
+  const { accused, challenger, position, stage, operation, chunk } = fault
+  return [
+    `  ${nameOf(challenger)} proved ${nameOf(accused)} wrong at position ${position}, stage ${stage}, operation ${operation}, chunk ${chunk}:`,
+    '  the contract recomputed that one step and took the bond',
+  ]
 }
 
 /** Who sat in a job, what each revealed and was paid. */
