@@ -77,8 +77,8 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
   expect(won).toMatchObject([{ job: id, accused: liar }])
   // The liar accuses the honest too, and cannot prove what is right: its time runs out.
   await until(async () => (await network.requester.client.job(id))?.agreed !== undefined, 3 * MINUTES)
-  const lost = [...feed.mirror.disputes.values()].filter(d => d.challenger === liar)
-  for (const { state } of lost) expect(['abandoned', 'refuted']).toContain(state)
+  const ofLiar = () => [...feed.mirror.disputes.values()].filter(d => d.challenger === liar)
+  await until(() => ofLiar().every(d => d.state === 'abandoned' || d.state === 'refuted'))
   const job = await network.requester.client.job(id)
   expectHonestWhole(job, liar)
   expect(job?.agreed?.seats).toBe(2)

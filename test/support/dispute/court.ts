@@ -1,3 +1,4 @@
+import { ZodError } from 'zod'
 import { cutLeaves, isAdvice, showsValues } from '../../../shared/src/dispute/chunks.ts'
 import { KnownTree } from '../../../shared/src/dispute/known-tree.ts'
 import {
@@ -94,6 +95,7 @@ export class Court {
     } catch (error) {
       Object.assign(this.view, before)
       if (error instanceof Refused) return error.message
+      if (error instanceof ZodError) return 'bad-data'
       const code = (error as { code?: string }).code
       if (code !== undefined) return code
       throw error
