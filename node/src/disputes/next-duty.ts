@@ -14,7 +14,6 @@ export interface DisputeFacts {
   readonly canRetrace: (job: JobView) => boolean
 }
 
-const OPEN_STATES: readonly DisputeView['state'][] = ['waiting', 'running']
 /** Disputes are opened from the end of the reveals until the result is final. */
 const DISPUTABLE: readonly JobView['state'][] = ['agreed', 'held']
 
@@ -46,5 +45,3 @@ export function duties({ me, jobs, disputes, canRetrace }: DisputeFacts): Duty[]
 
 const isDisputable = (seat: SeatView): boolean =>
   seat.statement !== undefined && seat.slashed === undefined && ['revealed', 'late'].includes(seat.state)
-
-export const isOpen = (dispute: DisputeView): boolean => OPEN_STATES.includes(dispute.state)

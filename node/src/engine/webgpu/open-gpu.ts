@@ -1,6 +1,4 @@
-import type { MachineDevice } from '../machine/machine-engine.ts'
 import { GpuDevice } from './gpu-device.ts'
-import { GpuMachine, type GpuMachineOptions } from './gpu-machine.ts'
 import { checkKnownAnswers } from './known-answers.ts'
 
 /**
@@ -15,14 +13,5 @@ export async function openGpu(): Promise<GpuDevice> {
   } catch (error) {
     gpu.close()
     throw error
-  }
-}
-
-/** The machine on the system's graphics device, for the verifiable engine. Errors: those of `openGpu`. */
-export async function openGpuMachine(options: GpuMachineOptions = {}): Promise<MachineDevice> {
-  const gpu = await openGpu()
-  return {
-    load: leaves => GpuMachine.load(gpu, leaves, options),
-    close: async () => gpu.close(),
   }
 }

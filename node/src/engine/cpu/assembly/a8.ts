@@ -2,7 +2,7 @@
 // a correction (8 × i16, one a group of 32), then per block its scale (u32). With two planes the second follows.
 
 /** Values of a block that shares a scale. */
-export const BLOCK: i32 = 256
+const BLOCK: i32 = 256
 
 /** Bytes of one plane of `n` values. */
 export function planeBytes(n: i32): i32 {
