@@ -12,7 +12,7 @@ import {
   fetchProof,
   formatApus,
   GatewayClient,
-  keepEvidence,
+  keepRecord,
   loadWallet,
   type ModelId,
   modelId,
@@ -157,13 +157,13 @@ program
         throw error
       },
     })
-    const evidence = keepEvidence(feed)
+    const record = keepRecord(feed)
     await feed.start()
     await feed.stop()
     const proof = await fetchProof(dispute, {
       network: file.network,
       feed,
-      evidence,
+      record,
       gateway: new GatewayClient({ url: file.gateway }),
       graphqlUrl: file.ao.graphqlUrl,
     })

@@ -6,7 +6,7 @@ import {
   GatewayClient,
   type JobId,
   type JobView,
-  keepEvidence,
+  keepRecord,
   NetworkFeed,
   openingMove,
   proofFileSchema,
@@ -71,7 +71,7 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
     pollMs: 200,
     onError: () => {},
   })
-  const evidence = keepEvidence(feed)
+  const record = keepRecord(feed)
   await feed.start()
   const won = [...feed.mirror.disputes.values()].filter(d => d.state === 'proven')
   expect(won).toMatchObject([{ job: id, accused: liar }])
@@ -87,7 +87,7 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
   await feed.stop()
   const { base, graphql } = network.units.urls
   const gateway = new GatewayClient({ url: base })
-  const from = { network: network.network, feed, evidence, gateway, graphqlUrl: graphql }
+  const from = { network: network.network, feed, record, gateway, graphqlUrl: graphql }
   const proof = proofFileSchema.parse(JSON.parse(JSON.stringify(await fetchProof(id, from))))
   expect(checkProof(proof)).toMatchObject({ guilty: true, operation: 'qkv.0', place: 'layer 1' })
   const honestStatement = { ...proof, statement: { ...proof.statement, count: proof.statement.count + 1 } }

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { GatewayClient } from '../arweave/gateway-client.ts'
 import { type ProofFile, proofFileSchema } from '../dispute/proof-file.ts'
 import { ApusError } from '../kit/errors.ts'
-import { evidenceKey } from '../protocol/dispute.ts'
+import { evidenceKey, type StatementView } from '../protocol/dispute.ts'
 import type { ProcessId } from '../protocol/identity.ts'
 import type { NetworkFeed } from './network-feed.ts'
 
@@ -13,15 +13,29 @@ const found = z.object({
 })
 const published = z.record(z.string(), z.string())
 
-/** Keeps every answer that accused seats ever gave: the network forgets them when a seat is convicted. */
-export function keepEvidence(feed: Pick<NetworkFeed, 'onMessage'>): ReadonlyMap<string, string> {
-  const kept = new Map<string, string>()
+/** What accused seats ever said, which the network forgets when they are convicted. */
+export interface DisputeRecord {
+  /** Answers by `evidenceKey`. */
+  readonly answers: ReadonlyMap<string, string>
+  /** Statements by job and miner. */
+  readonly statements: ReadonlyMap<string, StatementView>
+}
+
+/** Begins to keep the record; call it before the feed starts. */
+export function keepRecord(feed: Pick<NetworkFeed, 'onMessage' | 'onChange'>): DisputeRecord {
+  const answers = new Map<string, string>()
+  const statements = new Map<string, StatementView>()
   feed.onMessage(message => {
     if (!message.Tags.some(tag => tag.name === 'device' && tag.value === 'patch@1.0')) return
     const patch = published.safeParse(message.Tags.find(tag => tag.name === 'evidence')?.value)
-    for (const [key, text] of Object.entries(patch.data ?? {})) if (text !== '') kept.set(key, text)
+    for (const [key, text] of Object.entries(patch.data ?? {})) if (text !== '') answers.set(key, text)
   })
-  return kept
+  feed.onChange(change => {
+    if (change.kind !== 'job') return
+    for (const { miner, statement } of change.job.seats)
+      if (statement !== undefined) statements.set(`${change.job.id}.${miner}`, statement)
+  })
+  return { answers, statements }
 }
 
 /**
@@ -33,7 +47,7 @@ export async function fetchProof(
   from: {
     readonly network: ProcessId
     readonly feed: Pick<NetworkFeed, 'mirror'>
-    readonly evidence: ReadonlyMap<string, string>
+    readonly record: DisputeRecord
     readonly gateway: Pick<GatewayClient, 'read'>
     readonly graphqlUrl: string
   },
@@ -42,11 +56,11 @@ export async function fetchProof(
   const proven = [...mirror.disputes.values()].filter(d => d.state === 'proven')
   const dispute = proven.find(d => d.id === wanted) ?? proven.find(d => d.job === wanted)
   const job = dispute && mirror.jobs.get(dispute.job)
-  const seat = job?.seats.find(s => s.miner === dispute?.accused && s.statement !== undefined)
+  const seat = job?.seats.find(s => s.miner === dispute?.accused && s.resultRoot !== undefined)
   if (!dispute || !job || !seat || dispute.position === undefined)
     throw new ApusError('no-proof', 'No step was proven wrong under this id.')
   const { position, stage = 0, operation = 0 } = dispute
-  const said = (key: string): unknown => JSON.parse(from.evidence.get(key) ?? 'null')
+  const said = (key: string): unknown => JSON.parse(from.record.answers.get(key) ?? 'null')
   const listing = await sentTo(from, { Action: 'List-Model', Model: job.model })
   const { manifest, path } = z.object({ manifest: z.string(), path: z.string() }).parse(listing)
   return proofFileSchema.parse({
@@ -66,7 +80,7 @@ export async function fetchProof(
     manifest: { leaf: manifest, path },
     accused: dispute.accused,
     challenger: dispute.challenger,
-    statement: seat.statement,
+    statement: from.record.statements.get(`${job.id}.${dispute.accused}`),
     resultRoot: seat.resultRoot,
     position,
     stage,
