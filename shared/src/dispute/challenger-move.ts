@@ -96,8 +96,6 @@ function endsLater(
   const path = known.path(count - 1)
   const last = run.checkpoints[count - 1]
   if (path === undefined || last === undefined) return undefined
-  const hash = known.node(known.height, 0)
-  if (hash === undefined || !them.statement.checkpointRoot) return undefined
   return structureProof(view.job, view.accused, count - 1, last, path)
 }
 

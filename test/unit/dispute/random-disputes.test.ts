@@ -61,7 +61,7 @@ const flip = (bytes: Uint8Array, at: number): Uint8Array => {
 
 /** One operation of one chosen token gives something else, and what is committed to follows from it. */
 function withWrongOperation(run: Retrace, a: number, b: number, c: number, at: number): Retrace {
-  const { promptLength, manifest, layout } = run.terms
+  const { promptLength, manifest } = run.terms
   const i = a % run.tokens.length
   const position = promptLength - 1 + i
   const stage = b % stageCount(run.terms, position)
@@ -90,7 +90,6 @@ function withWrongOperation(run: Retrace, a: number, b: number, c: number, at: n
     const leaf = new Uint8Array(checkpoint)
     return pretending(run, { operations: head, checkpoints: run.checkpoints.with(i, leaf) })
   }
-  void layout
   return pretending(run, { operations, checkpoints: run.checkpoints.with(i, new Uint8Array(checkpoint)) })
 }
 
