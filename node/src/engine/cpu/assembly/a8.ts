@@ -1,8 +1,6 @@
 // A vector for the linear kernel. Per 16 values: 16 magnitudes (u8), 16 sign masks (0 or 255). Then per block of 256
 // a correction (8 × i16, one a group of 32), then per block its scale (u32). With two planes the second follows.
 
-/** Values of a block that shares a scale. */
-const BLOCK: i32 = 256
 
 /** Bytes of one plane of `n` values. */
 export function planeBytes(n: i32): i32 {
