@@ -1,7 +1,6 @@
 // A vector for the linear kernel. Per 16 values: 16 magnitudes (u8), 16 sign masks (0 or 255). Then per block of 256
 // a correction (8 × i16, one a group of 32), then per block its scale (u32). With two planes the second follows.
 
-
 /** Bytes of one plane of `n` values. */
 export function planeBytes(n: i32): i32 {
   const blocks = (n + 255) >> 8
