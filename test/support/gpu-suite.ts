@@ -11,7 +11,7 @@ import { seededRandom } from './random.ts'
 const SEED = 41
 const PRIMITIVE_CASES = 170_000
 /** As on a graphics card, where more is computed at once than the software drivers are given. */
-const CARD_TUNING = { workgroup: 64, rows: 4, columns: 4 }
+const CARD_TUNING = { solo: false, workgroup: 64, rows: 4, columns: 4 }
 /** A position in the second group of pages. */
 const LONG_PROMPT = 4130
 
@@ -76,7 +76,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
   })
 
   test.skipIf(!here)('tuning, batches and room change no byte', async () => {
-    const vector = vectorOf('many heads')
+    const vector = vectorOf('many rows')
     const { leaves } = bundleOf(vector)
     for (const options of [
       { columns: 8, tuning: CARD_TUNING },

@@ -65,7 +65,8 @@ async function measure(): Promise<void> {
   const copyBytesPerSecond = await measureCopy(gpu)
   say(`copy bandwidth, read and written: ${(copyBytesPerSecond / 1e9).toFixed(0)} GB/s`)
   const [workgroup = 0, rows = 0, columns = 0] = values.tuning?.split(',').map(Number) ?? []
-  const tuning = values.tuning === undefined ? tuningFor(gpu.info.software) : { workgroup, rows, columns }
+  const tuning =
+    values.tuning === undefined ? tuningFor(gpu.info.software) : { solo: false, workgroup, rows, columns }
   const models = []
   for (const size of values.sizes.split(','))
     models.push(await measureModel(gpu, size, tuning, copyBytesPerSecond))

@@ -59,6 +59,7 @@ export async function compileForwardPass(
   const linear = async (tensor: GpuTensor, planesOfInput: number, output: GPUBuffer): Promise<Dispatch[]> => {
     const variant = (batch: number) =>
       gpu.compile('linear', {
+        SOLO: tuning.solo,
         PLANES: planesOfInput,
         BATCH: batch,
         TEAM_ROWS: tuning.rows,
@@ -66,7 +67,8 @@ export async function compileForwardPass(
       })
     const narrow = await variant(1)
     const wide = await variant(tuning.columns)
-    const rowsOfWorkgroup = (tuning.workgroup / tensor.team) * tuning.rows
+    const teams = tuning.solo ? tuning.workgroup : tuning.workgroup / tensor.team
+    const rowsOfWorkgroup = teams * tuning.rows
     return tensor.shards.map(shard => ({
       pipeline: ({ columns: count }) => (count === 1 ? narrow : wide),
       group: gpu.bind('linear', [
