@@ -26,7 +26,7 @@ async function work(job: GpuJob): Promise<unknown> {
       }
     }
     case 'bad-kernel':
-      // A pass that reads beyond its binding's size must be an error, never zeros.
+      // A dispatch without a pipeline: what a driver refuses must be an error, never zeros.
       return gpu.run(pass => pass.dispatchWorkgroups(1))
     case 'close':
       gpu.close()
