@@ -1,4 +1,3 @@
-import { type ChildProcess, fork } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -6,7 +5,8 @@ import { parseArgs } from 'node:util'
 import { withGguf } from '../../node/src/models/gguf/read-gguf.ts'
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
-import type { Measured, RunnerKind, RunnerOrder } from './engine-runner.ts'
+import type { OverheadTurn } from './engine-run-overhead.ts'
+import { Runner, type RunnerOrder, type Turn } from './engine-turns.ts'
 import { seededGguf } from './seeded-gguf.ts'
 
 /** Our CPU machine beside llama.cpp on the same file, one thread each, in turns; the best of all turns counts. */
@@ -28,108 +28,76 @@ const SEED = 20_261_121
 interface Case {
   readonly name: string
   readonly gguf: string
-  readonly order: Omit<RunnerOrder, 'kind' | 'path'>
+  readonly order: Omit<RunnerOrder, 'path'>
 }
 
-const cases: Case[] = [
-  { name: 'embedded 2.8M', gguf: EMBEDDED, order: { prompt: 96, tokens: 150 } },
-  ...(values.small
-    ? []
-    : [{ name: 'seeded random 101M', gguf: await randomGguf(), order: { prompt: 128, tokens: 24 } }]),
-]
-
-const models = []
-let checkpointOverhead = 0
-for (const { name, gguf, order } of cases) {
-  const bundle = join(CACHE, await importGguf(gguf, CACHE, { planes: DEFAULT_PLANES }))
-  const ours = await start({ ...order, kind: 'ours', path: bundle })
-  const bare = await start({ ...order, kind: 'ours without commitments', path: bundle })
-  const theirs = await start({ ...order, kind: 'llama.cpp', path: gguf })
-  const results: Record<RunnerKind, Measured[]> = {
-    ours: [],
-    'ours without commitments': [],
-    'llama.cpp': [],
-  }
-  for (let turn = 0; turn < turns; turn++) {
-    for (const runner of turn % 2 === 0 ? [ours, bare, theirs] : [theirs, bare, ours]) {
-      results[runner.kind].push(await runner.measure())
-    }
-  }
-  for (const { child } of [ours, bare, theirs]) child.kill()
-  const mine = best(results.ours)
-  const other = best(results['llama.cpp'])
-  // The whole run, to the last page's digest, beside the same run that hashes nothing.
-  const overhead = Math.min(1, Math.max(0, best(results['ours without commitments']).whole / mine.whole - 1))
-  checkpointOverhead = Math.max(checkpointOverhead, overhead)
-  models.push({
-    name,
-    params: await parameters(gguf),
-    ours: shown(mine),
-    llamacpp: shown(other),
-    ratio: round(mine.decode / other.decode, 2),
-    checkpointOverhead: round(overhead, 4),
+const cases: Case[] = [{ name: 'embedded 2.8M', gguf: EMBEDDED, order: { prompt: 96, tokens: 150, row: 25 } }]
+if (!values.small) {
+  cases.push({
+    name: 'seeded random 101M',
+    gguf: await randomGguf(),
+    order: { prompt: 128, tokens: 24, row: 6 },
   })
 }
 
+const models = []
+for (const one of cases) models.push(await compare(one))
+const checkpointOverhead = Math.max(...models.map(model => model.checkpointOverhead))
+
 if (!values.json) {
-  console.log('one thread, tokens per second; peak memory in MB of the whole process')
+  console.log('One thread; tokens per second; the memory is that of the whole process.')
   console.table(
-    models.map(({ name, ours, llamacpp, ratio, checkpointOverhead: o }) => ({
-      model: name,
-      'decode ours': ours.decode,
-      'decode llama.cpp': llamacpp.decode,
-      ratio,
-      'prefill ours': ours.prefill,
-      'prefill llama.cpp': llamacpp.prefill,
-      'MB ours': ours.peakMb,
-      'MB llama.cpp': llamacpp.peakMb,
-      'checkpoint overhead': `${round(o * 100, 1)} %`,
+    models.map(model => ({
+      model: model.name,
+      'decode: ours': model.ours.decode,
+      'llama.cpp': model.llamacpp.decode,
+      ratio: model.ratio,
+      'ratio of processor time': model.cpuRatio,
+      'prefill: ours': model.ours.prefill,
+      'llama.cpp ': model.llamacpp.prefill,
+      'peak MB: ours': model.ours.peakMb,
+      ' llama.cpp': model.llamacpp.peakMb,
+      'checkpoints cost': `${round(model.checkpointOverhead * 100, 1)} %`,
     })),
   )
 }
-console.log(JSON.stringify({ models, checkpointOverhead: round(checkpointOverhead, 4) }))
+console.log(JSON.stringify({ models, checkpointOverhead }))
 
-interface Runner {
-  readonly kind: RunnerKind
-  readonly child: ChildProcess
-  measure(): Promise<Measured>
-}
-
-async function start(order: RunnerOrder): Promise<Runner> {
-  const child = fork(new URL('./engine-runner.ts', import.meta.url), [JSON.stringify(order)], {
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-  })
-  await heard(child)
+async function compare({ name, gguf, order }: Case) {
+  const bundle = join(CACHE, await importGguf(gguf, CACHE, { planes: DEFAULT_PLANES }))
+  const ours = await Runner.start<Turn>('./engine-run-ours.ts', { ...order, path: bundle })
+  const theirs = await Runner.start<Turn>('./engine-run-llama-cpp.ts', { ...order, path: gguf })
+  const hashes = await Runner.start<OverheadTurn>('./engine-run-overhead.ts', { ...order, path: bundle })
+  const mine: Turn[] = []
+  const other: Turn[] = []
+  const cost: OverheadTurn[] = []
+  for (let turn = 0; turn < turns; turn++) {
+    mine.push(await ours.turn())
+    other.push(await theirs.turn())
+    cost.push(await hashes.turn())
+  }
+  for (const runner of [ours, theirs, hashes]) runner.end()
+  const a = best(mine)
+  const b = best(other)
+  // In processor time, as if hashing had no processor of its own: more than what it costs in time.
+  const commitMs = Math.min(...cost.map(c => c.commitMs))
+  const tokenMs = Math.min(...cost.map(c => c.tokenMs))
   return {
-    kind: order.kind,
-    child,
-    async measure() {
-      child.send('measure')
-      return (await heard(child)) as Measured
-    },
+    name,
+    params: await parameters(gguf),
+    ours: shown(a),
+    llamacpp: shown(b),
+    ratio: round(a.decode / b.decode, 2),
+    cpuRatio: round(b.cpuMs / a.cpuMs, 2),
+    checkpointOverhead: round(commitMs / tokenMs, 4),
   }
 }
 
-/** The child's next message. Errors when it ends first. */
-function heard(child: ChildProcess): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const ended = (code: number | null): void => {
-      child.off('message', spoke)
-      reject(new Error(`a runner ended with ${code}`))
-    }
-    const spoke = (message: unknown): void => {
-      child.off('exit', ended)
-      resolve(message)
-    }
-    child.once('message', spoke).once('exit', ended)
-  })
-}
-
-function best(all: readonly Measured[]): Measured {
+function best(all: readonly Turn[]): Turn {
   return {
     decode: Math.max(...all.map(m => m.decode)),
     prefill: Math.max(...all.map(m => m.prefill)),
-    whole: Math.max(...all.map(m => m.whole)),
+    cpuMs: Math.min(...all.map(m => m.cpuMs)),
     peakMb: Math.max(...all.map(m => m.peakMb)),
   }
 }
@@ -138,7 +106,7 @@ function round(value: number, digits: number): number {
   return Math.round(value * 10 ** digits) / 10 ** digits
 }
 
-function shown({ decode, prefill, peakMb }: Measured) {
+function shown({ decode, prefill, peakMb }: Turn) {
   return { decode: round(decode, 1), prefill: round(prefill, 1), peakMb: Math.round(peakMb) }
 }
 

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import { PAGE_ROWS } from './sizes.ts'
 
@@ -20,7 +20,9 @@ export interface DigestOrder {
 
 const { memories, slotBytes, headSize, prefix } = workerData as DigestSetting
 const bytes = PAGE_ROWS * (1 + 2 * headSize)
-const page = new Uint8Array(bytes)
+const leaf = new Uint8Array(prefix.length + bytes)
+leaf.set(prefix)
+const page = leaf.subarray(prefix.length)
 
 parentPort?.on('message', ({ id, slots, rows }: DigestOrder) => {
   const digests = new Uint8Array((slotBytes.reduce((sum, b) => sum + b, 0) / bytes) * 32)
@@ -31,7 +33,7 @@ parentPort?.on('message', ({ id, slots, rows }: DigestOrder) => {
       page.set(all.subarray(from, from + bytes))
       page.fill(0, rows, PAGE_ROWS)
       page.fill(0, PAGE_ROWS + rows * headSize * 2)
-      digests.set(createHash('sha256').update(prefix).update(page).digest(), at)
+      digests.set(hash('sha256', leaf, 'buffer'), at)
     }
   }
   parentPort?.postMessage({ id, digests }, [digests.buffer])

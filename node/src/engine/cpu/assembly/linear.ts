@@ -37,7 +37,6 @@ export function linear(
     const weights = tensor + <usize>block * <usize>bytes
     const multipliers = weights + <usize>multipliersAt(columns)
     for (let s = 0; s < segments; s++) {
-      memory.fill(scratch, 0, (<usize>lanes) << 6)
       const k0 = s * SEGMENT
       const k1 = min(columns, k0 + SEGMENT)
       let lane = 0
@@ -47,10 +46,10 @@ export function linear(
         const x2 = vectorAt(a8, stride, plane, planes, lane + 2)
         const x3 = vectorAt(a8, stride, plane, planes, lane + 3)
         const S = scratch + ((<usize>lane) << 6)
-        correctAll(multipliers, k0, k1, n, x0, S)
-        correctAll(multipliers, k0, k1, n, x1, S + 64)
-        correctAll(multipliers, k0, k1, n, x2, S + 128)
-        correctAll(multipliers, k0, k1, n, x3, S + 192)
+        begin(multipliers, k0, k1, n, x0, S)
+        begin(multipliers, k0, k1, n, x1, S + 64)
+        begin(multipliers, k0, k1, n, x2, S + 128)
+        begin(multipliers, k0, k1, n, x3, S + 192)
         for (let r: usize = 0; r < <usize>ROWS; r += 2) {
           fourVectors(weights + (r << 5), multipliers + (r << 1), k0, k1, n, x0, x1, x2, x3, S + (r << 3))
         }
@@ -58,7 +57,7 @@ export function linear(
       for (; lane < lanes; lane++) {
         const x = vectorAt(a8, stride, plane, planes, lane)
         const S = scratch + ((<usize>lane) << 6)
-        correctAll(multipliers, k0, k1, n, x, S)
+        begin(multipliers, k0, k1, n, x, S)
         oneVector(weights, multipliers, k0, k1, n, x, S, fence)
       }
       for (let v = 0; v < vectors; v++) {
@@ -315,15 +314,15 @@ function addPair(S: usize, a: v128, b: v128, d: v128): void {
   v128.store(S, i64x2.add(v128.load(S), sums))
 }
 
-/** Adds to the sums of eight rows what the negative activations of a vector left out. */
-function correctAll(multipliers: usize, k0: i32, k1: i32, n: i32, x: usize, S: usize): void {
+/** Begins the sums of eight rows with what the negative activations of a vector leave out. */
+function begin(multipliers: usize, k0: i32, k1: i32, n: i32, x: usize, S: usize): void {
   let m = multipliers + (<usize>k0 >> 1)
   let c = x + <usize>correctionsAt(n) + (<usize>k0 >> 4)
   let scale = x + <usize>scalesAt(n) + (<usize>k0 >> 6)
-  let s0 = v128.load(S)
-  let s1 = v128.load(S, 16)
-  let s2 = v128.load(S, 32)
-  let s3 = v128.load(S, 48)
+  let s0 = i64x2.splat(0)
+  let s1 = i64x2.splat(0)
+  let s2 = i64x2.splat(0)
+  let s3 = i64x2.splat(0)
   for (let k = k0; k < k1; k += 256) {
     let t = i32x4.splat(0)
     let u = i32x4.splat(0)
