@@ -58,11 +58,13 @@ async function start(file: string): Promise<void> {
     },
   )
   const ready = await coordinator.start()
-  console.log(JSON.stringify({ ...ready, pid: process.pid }))
-  await new Promise<void>(signalled => {
-    process.once('SIGINT', () => signalled())
-    process.once('SIGTERM', () => signalled())
+  // Before it says that it is ready: whoever reads that may stop it at once.
+  const signalled = new Promise<void>(resolve => {
+    process.once('SIGINT', () => resolve())
+    process.once('SIGTERM', () => resolve())
   })
+  console.log(JSON.stringify({ ...ready, pid: process.pid }))
+  await signalled
   await coordinator.stop()
 }
 

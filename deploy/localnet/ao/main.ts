@@ -46,7 +46,6 @@ try {
     ...(options.evaluationLimit ? { evaluationLimitMs: options.evaluationLimit } : {}),
   })
   const { urls, authority, scheduler, moduleId } = units
-  console.log(JSON.stringify({ urls, authority, scheduler, moduleId, pid: process.pid }))
   const stop = (): void => {
     units.close().then(
       () => process.exit(0),
@@ -58,6 +57,7 @@ try {
   }
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
+  console.log(JSON.stringify({ urls, authority, scheduler, moduleId, pid: process.pid }))
 } catch (error) {
   console.error(describeError(error))
   process.exit(1)

@@ -25,8 +25,10 @@ export async function mine(
   try {
     const miner = await openMiner(home, settings, log, change)
     const { peer, addresses, models } = miner.status()
+    // Before it says that it is ready: whoever reads that may stop it at once.
+    const told = signalled()
     io.print(JSON.stringify({ ready: true, peer, addresses, models, statusPort: miner.statusPort }))
-    await signalled()
+    await told
     io.print(`Stopping; seats in hand: ${miner.status().owed}. Once more to stop at once.`)
     const stopped = miner.stop(settings.stopGraceSeconds * 1000)
     await Promise.race([stopped, signalled().then(() => process.exit(1))])
