@@ -1,5 +1,7 @@
 import { availableParallelism } from 'node:os'
+import { ApusError } from '@apus/shared'
 import type { Engine } from '../engine.ts'
+import { givesKnownAnswers } from '../machine/known-answers.ts'
 import { machineEngine } from '../machine/machine-engine.ts'
 import { CpuMachine, type CpuOptions } from './cpu-machine.ts'
 
@@ -7,11 +9,30 @@ import { CpuMachine, type CpuOptions } from './cpu-machine.ts'
 const MOST_THREADS = 8
 
 /** Threads that leave one processor to the rest of the miner. */
-const usualThreads = (): number => Math.max(1, Math.min(MOST_THREADS, availableParallelism() - 1))
+export const usualThreads = (): number => Math.max(1, Math.min(MOST_THREADS, availableParallelism() - 1))
 
-/** The verifiable engine on the processor. */
-export const createCpuEngine = (options: Partial<CpuOptions> = {}): Engine =>
-  machineEngine({
-    load: leaves => CpuMachine.load(leaves, { threads: usualThreads(), ...options }),
+/**
+ * The verifiable engine on the processor. Before its first model it shows that this processor and JavaScript engine compute what
+ * the machine means. Errors of `load` besides those of bundles: `cpu-wrong`.
+ */
+export function createCpuEngine(options: Partial<CpuOptions> = {}): Engine {
+  const settings = { threads: usualThreads(), ...options }
+  let checked: Promise<void> | undefined
+  return machineEngine({
+    async load(leaves) {
+      checked ??= checkCpu(settings.threads)
+      await checked
+      return CpuMachine.load(leaves, settings)
+    },
     close: async () => {},
   })
+}
+
+/** Errors: `cpu-wrong` when one bit differs from the oracle. */
+export async function checkCpu(threads: number): Promise<void> {
+  if (await givesKnownAnswers(leaves => CpuMachine.load(leaves, { threads }))) return
+  throw new ApusError(
+    'cpu-wrong',
+    'This processor or JavaScript engine computes the known model wrongly; run a released version of Node.',
+  )
+}
