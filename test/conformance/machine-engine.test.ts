@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,7 +7,13 @@ import { CpuMachine, type CpuOptions } from '../../node/src/engine/cpu/cpu-machi
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
 import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
-import { MemoryBundle } from '../support/machine/random-model.ts'
+import { type ModelVector, resultVector, vectorRequest } from '../support/machine/golden.ts'
+import {
+  AWKWARD_SHAPES,
+  MemoryBundle,
+  type ModelShape,
+  randomBundle,
+} from '../support/machine/random-model.ts'
 import { compareWithOracle, type OpenMachine, runsAndRefusals, sameBytes } from './machine-engine-suite.ts'
 
 const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
@@ -24,6 +31,24 @@ const MACHINES: readonly [string, CpuOptions][] = [
 ]
 
 for (const [name, options] of MACHINES) sameBytes(name, cpu(options))
+
+describe('the golden runs', () => {
+  const vectors: readonly ModelVector[] = JSON.parse(
+    readFileSync(new URL('../vectors/machine/models.json', import.meta.url), 'utf8'),
+  )
+  test.each(vectors)('of the model "$shape" come out of the CPU machine', async ({ shape, seed, runs }) => {
+    const described = AWKWARD_SHAPES.find(({ name }) => name === shape)
+    const machine = await cpu({ threads: 2 })(randomBundle(described as ModelShape, seed))
+    try {
+      const results = await Promise.all(
+        runs.map(run => machine.run(vectorRequest(run), new AbortController().signal)),
+      )
+      for (const [i, result] of results.entries()) expect(runs[i]).toMatchObject(resultVector(result))
+    } finally {
+      await machine.close()
+    }
+  })
+})
 runsAndRefusals('the CPU machine', cpu({ threads: 2 }))
 
 describe('the embedded model', () => {
