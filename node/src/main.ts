@@ -2,7 +2,9 @@
 import { describeError } from '@apus/shared'
 import { Command } from 'commander'
 import { backupCommand } from './commands/backup.ts'
+import { benchCommand } from './commands/bench.ts'
 import type { Console } from './commands/console.ts'
+import { doctorCommand } from './commands/doctor.ts'
 import { initCommand } from './commands/init.ts'
 import { modelsCommand } from './commands/models.ts'
 import { registerCommand } from './commands/register.ts'
@@ -24,6 +26,8 @@ for (const command of [
   withdrawCommand,
   backupCommand,
   modelsCommand,
+  benchCommand,
+  doctorCommand,
 ])
   program.addCommand(command(io))
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { noise } from '../../../node/src/engine/webgpu/seeded-bundle.ts'
+import { noise } from '../../../node/src/engine/machine/seeded-bundle.ts'
 import type { MachineEngine, RunRequest } from '../../../shared/src/machine/index.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 
