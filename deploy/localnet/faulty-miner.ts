@@ -2,6 +2,7 @@ import { answerRoot, describeError, toBase64Url } from '@apus/shared'
 import { Command, Option } from 'commander'
 import { mine } from '../../node/src/commands/start.ts'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'
+import { Engines } from '../../node/src/engines.ts'
 import { homeAt } from '../../node/src/home/home.ts'
 import type { MinerParts } from '../../node/src/miner.ts'
 import { wrongBit } from './wrong-bit.ts'
@@ -62,7 +63,7 @@ if (import.meta.main) {
     )
     .action(async ({ home, fault }: { home: string; fault: Fault }) => {
       const io = { env: process.env, print: (line: string) => console.log(line) }
-      await mine(io, homeAt(home), withFault(fault))
+      await mine(io, homeAt(home), new Engines(), withFault(fault))
     })
   try {
     await program.parseAsync()

@@ -1,12 +1,14 @@
 import { describeError } from '@apus/shared'
 import { Command } from 'commander'
 import { mine } from '../../node/src/commands/start.ts'
+import { Engines } from '../../node/src/engines.ts'
 import { homeAt } from '../../node/src/home/home.ts'
 import { type Fault, withFault } from './faulty-miner.ts'
 
-/** Several miners in one process: starting Node once for all of them saves seconds. `home=fault` is one that cheats. */
+/** Several miners in one process: starting Node and checking its engines once for all of them saves seconds. `home=fault` is one that cheats. */
 const { args: miners } = new Command('miners').argument('<homes...>').parse()
 
+const engines = new Engines()
 let starting = miners.length
 const io = {
   env: process.env,
@@ -20,7 +22,7 @@ try {
   await Promise.all(
     miners.map(miner => {
       const [home, fault] = miner.split('=') as [string, Fault?]
-      return mine(io, homeAt(home), fault && withFault(fault))
+      return mine(io, homeAt(home), engines, fault && withFault(fault))
     }),
   )
   process.exit(0)

@@ -10,6 +10,22 @@ const ENGINES: Readonly<Record<EngineName, () => Promise<Engine>>> = {
   'llama-cpp': async () => (await import('./engine/llama-cpp/llama-cpp-engine.ts')).createLlamaCppEngine(),
 }
 
+/** The engines of a process, each opened and checked when it is first asked for; miners beside each other share them. */
+export class Engines {
+  readonly #opened = new Map<EngineName, Promise<Engine>>()
+
+  open(name: EngineName): Promise<Engine> {
+    const engine = this.#opened.get(name) ?? ENGINES[name]()
+    this.#opened.set(name, engine)
+    return engine
+  }
+
+  async close(): Promise<void> {
+    for (const engine of await Promise.allSettled(this.#opened.values()))
+      if (engine.status === 'fulfilled') await engine.value.close()
+  }
+}
+
 export interface Loaded {
   readonly models: ServedModels
   close(): Promise<void>
@@ -19,17 +35,15 @@ export interface Loaded {
 export async function loadModels(
   settings: Settings['models'],
   resolvePath: (path: string) => string,
+  engines: Engines,
 ): Promise<Loaded> {
-  const engines = new Map<EngineName, Engine>()
   const models = new Map<ModelId, ServedModel>()
   const close = async () => {
     for (const { model } of models.values()) await model.close()
-    for (const engine of engines.values()) await engine.close()
   }
   try {
     for (const { path, engine: name } of settings) {
-      const engine = engines.get(name) ?? (await ENGINES[name]())
-      engines.set(name, engine)
+      const engine = await engines.open(name)
       const model = await engine.load(resolvePath(path))
       const id = model.info.id as ModelId
       if (models.has(id)) throw new ApusError('model-twice', `${path} is a model that is loaded already.`)

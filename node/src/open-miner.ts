@@ -8,7 +8,7 @@ import {
   NetworkFeed,
   type Wallet,
 } from '@apus/shared'
-import { loadModels } from './engines.ts'
+import { type Engines, loadModels } from './engines.ts'
 import { gatewayData } from './gateway-data.ts'
 import { type Home, readNodeKey, readWallet } from './home/home.ts'
 import type { Settings } from './home/settings.ts'
@@ -39,11 +39,12 @@ export async function openMiner(
   home: Home,
   settings: Settings,
   log: Logger,
+  engines: Engines,
   change: (parts: MinerParts) => MinerParts = parts => parts,
 ): Promise<Miner> {
   const { me, ao, network } = await openAccount(home, settings)
   const key = await readNodeKey(home)
-  const loaded = await loadModels(settings.models, path => resolve(home.path, path))
+  const loaded = await loadModels(settings.models, path => resolve(home.path, path), engines)
   const onError = (err: unknown) => log.warn({ err }, 'AO could not be read; trying again.')
   const feed = new NetworkFeed(ao, { network: network.network, pollMs: POLL_MS, onError })
   const { gateway } = settings

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path'
 import { ApusError, Q16_ONE } from '@apus/shared'
 import { Command } from 'commander'
 import type { GenerationRequest, LoadedModel } from '../engine/engine.ts'
-import { loadModels } from '../engines.ts'
+import { Engines, loadModels } from '../engines.ts'
 import type { EngineName } from '../home/settings.ts'
 import { ModelStore } from '../models/store/model-store.ts'
 import { type Console, homeOf } from './console.ts'
@@ -41,7 +41,8 @@ export const benchCommand = (io: Console): Command =>
         ? resolve(model)
         : new ModelStore(join(homeOf(command, io).path, 'models')).path(model)
       const began = performance.now()
-      const loaded = await loadModels([{ path, engine: options.engine }], p => p)
+      const engines = new Engines()
+      const loaded = await loadModels([{ path, engine: options.engine }], p => p, engines)
       try {
         const loadMs = Math.round(performance.now() - began)
         for (const { class: name, model: one } of loaded.models.values()) {
@@ -66,6 +67,7 @@ export const benchCommand = (io: Console): Command =>
         }
       } finally {
         await loaded.close()
+        await engines.close()
       }
     })
 

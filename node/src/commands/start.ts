@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createLogger } from '@apus/shared'
 import { Command } from 'commander'
+import { Engines } from '../engines.ts'
 import { type Home, readSettings } from '../home/home.ts'
 import { lockHome } from '../home/lock.ts'
 import type { MinerParts } from '../miner.ts'
@@ -9,21 +10,23 @@ import { type Console, homeOf } from './console.ts'
 
 /** `start`: mines until SIGINT or SIGTERM; a second signal stops at once. */
 export const startCommand = (io: Console): Command =>
-  new Command('start')
-    .description('mine until stopped')
-    .action((_options, command: Command) => mine(io, homeOf(command, io)))
+  new Command('start').description('mine until stopped').action(async (_options, command: Command) => {
+    const engines = new Engines()
+    await mine(io, homeOf(command, io), engines).finally(() => engines.close())
+  })
 
 /** Mines with a home until a signal. `change` may replace parts of the miner. */
 export async function mine(
   io: Console,
   home: Home,
+  engines: Engines,
   change?: (parts: MinerParts) => MinerParts,
 ): Promise<void> {
   const settings = await readSettings(home)
   const log = createLogger({ name: 'miner', level: settings.log })
   const unlock = await lockHome(home)
   try {
-    const miner = await openMiner(home, settings, log, change)
+    const miner = await openMiner(home, settings, log, engines, change)
     const { peer, addresses, models } = miner.status()
     // Before it says that it is ready: whoever reads that may stop it at once.
     const told = signalled()
