@@ -1,14 +1,14 @@
 // biome-ignore-all lint/correctness/useImportExtensions: the AssemblyScript compiler appends the extension.
 import { rs } from './scalar'
-import { blockBytes, multipliersAt, shiftsAt } from './tensor'
+import { blockBytes, shiftsAt, weightsAt } from './tensor'
 
 /** The row of `token` of an embedding tensor as n i32 in Q`residual`. */
 export function embed(tensor: usize, n: i32, residual: i32, token: i32, out: usize): void {
   const columns = (n + 31) & ~31
   const block = tensor + <usize>(token >> 3) * <usize>blockBytes(columns)
   const row = <usize>(token & 7)
-  const weights = block + (row << 5)
-  const multipliers = block + <usize>multipliersAt(columns) + (row << 1)
+  const weights = block + <usize>weightsAt(columns) + (row << 5)
+  const multipliers = block + (row << 1)
   const es = <i32>load<u8>(block + <usize>shiftsAt(columns) + row) - 2 - residual
   for (let k: usize = 0; k < <usize>n; k++) {
     const group = k >> 5

@@ -1,7 +1,7 @@
 // biome-ignore-all lint/correctness/useImportExtensions: the AssemblyScript compiler appends the extension.
 import { correctionsAt, planeBytes, scalesAt } from './a8'
 import { rs, SAT } from './scalar'
-import { blockBytes, multipliersAt, ROWS, SEGMENT, shiftsAt } from './tensor'
+import { blockBytes, ROWS, SEGMENT, shiftsAt, weightsAt } from './tensor'
 
 // relaxed_dot_i8x16_i7x16_s is exact here on every machine: its second operand is a magnitude ≤ 127 and a pair of products
 // is at most 2 · 127 · 128 < 2^15. A negative activation is applied as w XOR 255 = −w − 1; the corrections add the ones back.
@@ -34,8 +34,8 @@ export function linear(
   const totals = scratch + ((<usize>lanes) << 6)
   const fence = totals + ((<usize>vectors) << 6)
   for (let block = from; block < to; block++) {
-    const weights = tensor + <usize>block * <usize>bytes
-    const multipliers = weights + <usize>multipliersAt(columns)
+    const multipliers = tensor + <usize>block * <usize>bytes
+    const weights = multipliers + <usize>weightsAt(columns)
     for (let s = 0; s < segments; s++) {
       const k0 = s * SEGMENT
       const k1 = min(columns, k0 + SEGMENT)
@@ -54,7 +54,20 @@ export function linear(
           fourVectors(weights + (r << 5), multipliers + (r << 1), k0, k1, n, x0, x1, x2, x3, S + (r << 3))
         }
       }
-      for (; lane < lanes; lane++) {
+      // Two lanes take turns at every 256 columns: the second finds the weights in the cache and the stream of weights does not pause.
+      for (; lane + 1 < lanes; lane += 2) {
+        const x0 = vectorAt(a8, stride, plane, planes, lane)
+        const x1 = vectorAt(a8, stride, plane, planes, lane + 1)
+        const S = scratch + ((<usize>lane) << 6)
+        begin(multipliers, k0, k1, n, x0, S)
+        begin(multipliers, k0, k1, n, x1, S + 64)
+        for (let k = k0; k < k1; k += 256) {
+          const end = min(k + 256, k1)
+          oneVector(weights, multipliers, k, end, n, x0, S, fence)
+          oneVector(weights, multipliers, k, end, n, x1, S + 64, fence)
+        }
+      }
+      if (lane < lanes) {
         const x = vectorAt(a8, stride, plane, planes, lane)
         const S = scratch + ((<usize>lane) << 6)
         begin(multipliers, k0, k1, n, x, S)
@@ -64,7 +77,7 @@ export function linear(
         finish(
           scratch + ((<usize>(v * planes)) << 6),
           planes,
-          weights + <usize>shiftsAt(columns),
+          multipliers + <usize>shiftsAt(columns),
           min(ROWS, rows - block * ROWS),
           totals + ((<usize>v) << 6),
           s,

@@ -1,9 +1,9 @@
 // biome-ignore-all lint/correctness/useImportExtensions: the AssemblyScript compiler appends the extension.
 import { SAT } from './scalar'
 
-// A tensor in memory is a list of blocks of eight rows. A block: for each group of 32 columns the 32 weights of row 0, of
-// row 1, …; then for each group the multipliers (u16) of the eight rows; then eight shifts (u8) and eight biases (i32).
-// So the weights are one stream that is read from front to back. Rows behind the last are zero.
+// A tensor in memory is a list of blocks of eight rows. A block: for each group of 32 columns the multipliers (u16) of the eight
+// rows; then for each group the 32 weights of row 0, of row 1, …; then eight shifts (u8) and eight biases (i32). That is the
+// order in which the linear kernel reads them, so a tensor is one stream. Rows behind the last are zero.
 
 /** Rows of a block. */
 export const ROWS: i32 = 8
@@ -16,9 +16,9 @@ export function blockBytes(columns: i32): i32 {
   return ((columns << 3) + (columns >> 1) + 40 + 63) & ~63
 }
 
-/** Bytes from a block's beginning to its multipliers. */
-export function multipliersAt(columns: i32): i32 {
-  return columns << 3
+/** Bytes from a block's beginning to its weights. */
+export function weightsAt(columns: i32): i32 {
+  return columns >> 1
 }
 
 /** Bytes from a block's beginning to its shifts; the biases follow them. */
@@ -71,8 +71,8 @@ export function packTile(tile: usize, rows: i32, segment: i32, row: i32, tensor:
   for (let r = 0; r < rows; r++) {
     const block = tensor + <usize>((row + r) >> 3) * <usize>blockBytes(columns)
     const inBlock = <usize>((row + r) & 7)
-    const weights = block + (firstGroup << 8) + (inBlock << 5)
-    const packed = block + <usize>multipliersAt(columns) + (firstGroup << 4) + (inBlock << 1)
+    const weights = block + <usize>weightsAt(columns) + (firstGroup << 8) + (inBlock << 5)
+    const packed = block + (firstGroup << 4) + (inBlock << 1)
     for (let g: usize = 0; g < <usize>groups; g++) {
       const from = tile + <usize>(r * wide) + (g << 5)
       v128.store(weights + (g << 8), v128.load(from))
