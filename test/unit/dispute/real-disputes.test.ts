@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { OracleRetrace, provingBundle } from '../../../shared/src/dispute/oracle-retrace.ts'
+import { checkLeaf } from '../../../shared/src/machine/domain.ts'
 import {
   bundleLayout,
   decodeManifest,
@@ -14,16 +15,29 @@ import { seededRandom } from '../../support/random.ts'
 
 const never = new AbortController().signal
 
-/** The bundle with one bit of one leaf of weights, gains or frequencies turned. */
+/** The bundle with one bit of one leaf of weights, gains or frequencies turned, still a machine's bundle. */
 function flipped(bundle: MemoryBundle, seed: number): Uint8Array[] {
   const random = seededRandom(seed)
-  const layout = bundleLayout(decodeManifest(bundle.leaf(0)))
+  const manifest = decodeManifest(bundle.leaf(0))
+  const layout = bundleLayout(manifest)
   const leaf = 2 + random.below(layout.pieces - 2)
-  const bytes = Uint8Array.from(bundle.leaf(leaf))
   const tile = leaf >= tileOf(layout.embedding, 0).leaf
-  const at = random.below(tile ? Math.max(1, Math.floor(bytes.length * 0.8)) : bytes.length)
-  bytes[at] = bytes[at]! ^ (1 << random.below(tile ? 6 : 8))
-  return bundle.leaves.map((own, i) => (i === leaf ? bytes : own))
+  for (;;) {
+    const bytes = Uint8Array.from(bundle.leaf(leaf))
+    const at = random.below(tile ? Math.max(1, Math.floor(bytes.length * 0.8)) : bytes.length)
+    bytes[at] = bytes[at]! ^ (1 << random.below(tile ? 6 : 8))
+    if (isAllowed(() => checkLeaf(manifest, layout, leaf, bytes)))
+      return bundle.leaves.map((own, i) => (i === leaf ? bytes : own))
+  }
+}
+
+function isAllowed(check: () => void): boolean {
+  try {
+    check()
+    return true
+  } catch {
+    return false
+  }
 }
 
 function requestOf(vocab: number, seed: number): RunRequest {
