@@ -1,4 +1,5 @@
 --- The actions of disputes.
+local equivocation = require('apus.dispute-equivocation')
 local moves = require('apus.dispute-moves')
 local proofs = require('apus.dispute-proofs')
 
@@ -18,5 +19,6 @@ actions['Ask-Pages'] = moves.askPages
 actions['Prove-Step'] = moves.proveStep
 actions['Prove-Structure'] = proofs.structure
 actions['Prove-Answer'] = proofs.answer
+actions['Prove-Equivocation'] = equivocation
 
 return actions

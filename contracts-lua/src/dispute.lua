@@ -131,9 +131,15 @@ end
 
 -- Bonds.
 
---- What opening one more dispute against this wallet costs now.
-local function bondOf(job, accused)
-  local waiting = queueOf(accused).waiting
+--- The challenger's own seat when it has revealed another root than the accused: it goes before others.
+local function rivalOf(job, seat, challenger)
+  local own = dispute.seat(job, challenger)
+  return own and own.resultRoot and not own.slashed and own.resultRoot ~= seat.resultRoot and own or nil
+end
+
+--- What opening one more dispute costs now. A rival pays for its own disputes only: no flood can price it out.
+local function bondOf(job, accused, rival)
+  local waiting = rival and (rival.accusing or 0) or queueOf(accused).waiting
   return (job.lock - job.bond) * amount.of(BOND_STEPS + waiting) // amount.of(BOND_STEPS)
 end
 
@@ -182,6 +188,7 @@ local function close(d, last)
   else
     queue.waiting = queue.waiting - 1
   end
+  if d.rival then d.rival.accusing = d.rival.accusing - 1 end
   if last == 'refuted' or last == 'abandoned' then loseBond(d) else returnBond(d, job) end
   d.state, d.turn, d.moves, d.deadline = last, nil, nil, nil
   changed(d)
@@ -268,25 +275,46 @@ end)
 
 -- Opening and finding.
 
-local function mayOpen(job, accused, challenger)
+local function seatOf(job, accused, challenger)
   if not job.verifiable then refusal.raise('not-verifiable', 'Nobody can recompute results of this class.') end
   local seat = dispute.seat(job, accused)
-  if not seat or not seat.result then refusal.raise('not-revealed', 'The accused has revealed nothing in this job.') end
+  if not seat then refusal.raise('not-revealed', 'The accused has no seat in this job.') end
   if seat.slashed then refusal.raise('already-convicted', 'This seat was convicted.') end
   if accused == challenger then refusal.raise('own-seat', 'Nobody accuses itself.') end
-  if seat.state ~= 'late' and job.state == 'revealing' then
-    refusal.raise('too-early', 'Disputes begin when all seats have revealed or are late.')
-  end
-  local ends = seat.state == 'late' and seat.disputableUntil or job.finalAt
-  if not seat.lock or ends <= clock.now() then refusal.raise('window-over', 'The time for disputes is over.') end
   return seat
 end
 
---- The seat that a challenger may accuse now, or a refusal.
+local function mustBeOpen(job, seat)
+  local ends = seat.state == 'late' and seat.disputableUntil or job.finalAt
+  if not seat.lock or ends and ends <= clock.now() then
+    refusal.raise('window-over', 'The time for disputes is over.')
+  end
+end
+
+--- The seat whose result a challenger may accuse now, or a refusal.
 --- @return table seat
 function dispute.accuse(job, accused, challenger)
   rounds.touch(job)
-  return mayOpen(job, accused, challenger)
+  local seat = seatOf(job, accused, challenger)
+  if not seat.result then refusal.raise('not-revealed', 'The accused has revealed nothing in this job.') end
+  if seat.state ~= 'late' and job.state == 'revealing' then
+    refusal.raise('too-early', 'Disputes begin when all seats have revealed or are late.')
+  end
+  mustBeOpen(job, seat)
+  return seat
+end
+
+--- The seat whose statements may be held against it now, revealed or still to be revealed, or a refusal.
+--- @return table seat
+function dispute.accuseSigner(job, accused, challenger)
+  rounds.touch(job)
+  local seat = seatOf(job, accused, challenger)
+  if job.state == 'seated' or job.state == 'auditing' then
+    refusal.raise('too-early', 'A seat answers for its statements when all have committed.')
+  end
+  if not seat.commitment then refusal.raise('not-committed', 'The accused has committed to nothing in this job.') end
+  if seat.result or not seat.lock then mustBeOpen(job, seat) end
+  return seat
 end
 
 --- Opens a dispute: it runs at once when the accused has few enough, else it waits.
@@ -294,9 +322,13 @@ end
 --- @param promptLength integer of the job, proven
 function dispute.open(opening, job, seat, promptLength)
   local d, queue = opening, queueOf(opening.accused)
+  local rival = rivalOf(job, seat, d.challenger)
   d.bond, d.opened, d.state = amount.ZERO, clock.now(), 'waiting'
   d.clocks = { accused = parameters.disputeClock, challenger = parameters.disputeClock }
-  takeBond(d, job, bondOf(job, d.accused))
+  takeBond(d, job, bondOf(job, d.accused, rival))
+  if rival then
+    d.rival, rival.accusing = rival, (rival.accusing or 0) + 1
+  end
   job.disputes = job.disputes + 1
   if not job.promptLength then
     job.promptLength = promptLength
@@ -305,9 +337,7 @@ function dispute.open(opening, job, seat, promptLength)
   seat.disputes = seat.disputes or {}
   seat.disputes[#seat.disputes + 1] = d.id
   state.disputes[d.id] = d
-  local own = dispute.seat(job, d.challenger)
-  local differs = own and own.resultRoot and not own.slashed and own.resultRoot ~= seat.resultRoot
-  local list = differs and queue.first or queue.later
+  local list = rival and queue.first or queue.later
   list.to = list.to + 1
   list[list.to] = d.id
   queue.waiting = queue.waiting + 1

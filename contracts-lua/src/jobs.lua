@@ -28,6 +28,7 @@ local function seatView(seat)
     commitment = seat.commitment,
     resultRoot = seat.resultRoot,
     statement = seat.lock and seat.result,
+    salt = seat.lock and seat.salt,
     paid = optionalText(seat.paid),
     slashed = optionalText(seat.slashed),
   }

@@ -16,6 +16,8 @@ local miners = {}
 local WEIGHT_UNIT = amount.parse('1000000000000')
 --- Missed leases beyond this do not lower the weight further.
 local MAX_MISSED = 16
+--- Peers that one miner leaves behind while its stake is locked.
+local MAX_FORMER = 16
 
 local function isActive(miner)
   return miner.peer ~= nil and not miner.leaving and not miner.paused
@@ -85,7 +87,16 @@ local function unlist(miner)
   miner.models = {}
 end
 
+--- Frees the peers that the miner had before.
+local function forgetFormer(miner)
+  for _, peer in ipairs(miner.former or {}) do
+    if peer ~= miner.peer then state.peers[peer] = nil end
+  end
+  miner.former = nil
+end
+
 local function forgetPeer(miner)
+  forgetFormer(miner)
   if miner.peer then state.peers[miner.peer] = nil end
   miner.peer, miner.nodeSignature, miner.expires, miner.leaving = nil, nil, nil, nil
 end
@@ -125,6 +136,29 @@ function miners.registered(address)
   return miner
 end
 
+--- The miner takes another peer. While its stake is locked the old one stays bound to it, because what that key said
+--- of its seats still counts.
+local function leavePeer(miner, next)
+  local peer = miner.peer
+  if not peer or peer == next then return end
+  if miner.locked == amount.ZERO then
+    state.peers[peer] = nil
+    return
+  end
+  local former = miner.former or {}
+  if #former >= MAX_FORMER then refusal.raise('peer-locked', 'The peer changed too often while stake is locked.') end
+  former[#former + 1] = peer
+  miner.former = former
+end
+
+--- Whether the peer is bound to the wallet, or was since the wallet's stake is locked.
+--- @param peer string
+--- @param address string
+--- @return boolean
+function miners.speaksFor(peer, address)
+  return state.peers[peer] == address
+end
+
 --- Binds a wallet and a peer to each other, one to one.
 --- @param expires integer ms since the epoch
 function miners.register(address, peer, nodeSignature, expires)
@@ -134,7 +168,7 @@ function miners.register(address, peer, nodeSignature, expires)
   end
   if expires <= clock.timestamp() then refusal.raise('binding-expired', 'The binding has already expired.') end
   local miner = obtain(address)
-  if miner.peer then state.peers[miner.peer] = nil end
+  leavePeer(miner, peer)
   state.peers[peer] = address
   miner.peer, miner.nodeSignature, miner.expires = peer, nodeSignature, expires
   miner.leaving = nil
@@ -259,7 +293,9 @@ function miners.unlock(address, quantity)
   miner.locked = miner.locked - quantity
   assert(miner.locked >= amount.ZERO, 'more released than locked')
   changed(miner)
-  if miner.leaving and miner.locked == amount.ZERO then
+  if amount.ZERO < miner.locked then return end
+  forgetFormer(miner)
+  if miner.leaving then
     forgetPeer(miner)
     drop(miner)
   end

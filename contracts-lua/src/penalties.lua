@@ -57,9 +57,10 @@ local function takeBack(job, seat)
   seat.paid = nil
 end
 
---- Convicts a revealed seat: it loses its bond, once, and its pay, and owes nothing more.
+--- Convicts a seat: it loses its bond, once, and its pay, and owes nothing more, no reveal either.
 --- @param prover string address
 function penalties.convict(job, seat, prover)
+  if seat.state == 'committed' then seat.state = 'late' end
   slash(job, seat, prover)
   takeBack(job, seat)
   seat.dutyEnds = nil

@@ -287,6 +287,10 @@ end
 --- root left is paid, one without any seat left is refunded, and what was only held up by disputes is final.
 function rounds.resolve(job)
   if job.ended then return jobs.retire(job) end
+  if job.state == 'revealing' then
+    if #seatsIn(job, 'committed') == 0 then decide(job) end
+    return jobs.changed(job)
+  end
   if job.disputes > 0 or (job.state ~= 'held' and job.state ~= 'agreed') then return end
   local found, _, distinct = revealed(job)
   if #found == 0 then return refuse(job) end
@@ -373,12 +377,12 @@ function rounds.reveal(job, miner, salt, tags, data)
     refusal.raise('reveal-mismatch', 'The reveal does not open the commitment.')
   end
   if place.state == 'late' then
-    place.resultRoot, place.result = root, result
+    place.resultRoot, place.result, place.salt = root, result, salt
     penalties.late(job, place, index)
   else
     local answer = results.answer(job, result, tags, data)
     job.answers[result.answerRoot] = answer or job.answers[result.answerRoot]
-    place.state, place.resultRoot, place.result = 'revealed', root, result
+    place.state, place.resultRoot, place.result, place.salt = 'revealed', root, result, salt
     if place.audit then job.auditRevealed = true end
     miners.served(miner)
     if #seatsIn(job, 'committed') == 0 then decide(job) end

@@ -8,7 +8,7 @@ export type LuaValue = string | number | boolean | readonly LuaValue[] | { reado
 export const UNSIGNABLE_OWNER = 'nobody: this process has no owner'
 
 const ROOT = new URL('../', import.meta.url)
-const REQUIRE = /require\('apus\.([a-z-]+)'\)/g
+const REQUIRE = /require\('apus\.([a-z0-9-]+)'\)/g
 const CONFIG = 'config'
 
 /**

@@ -169,11 +169,13 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       if (change.kind === 'miner') registrations.update(change.miner)
     })
     const disputes = new Disputes({
+      network: network.network,
       me,
       mirror: feed.mirror,
       send: message => network.dispute(message),
       tick: () => network.tick(),
       retraces: new Retraces(models, prompts),
+      signed: job => commitments.ofJob(job.id),
       evidenceOf: async (job, { miner, statement }, signal) => {
         const peer = registrations.peerOf(miner)
         return peer === undefined || statement === undefined

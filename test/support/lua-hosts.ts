@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { loadLuaModules } from './lua-modules.ts'
 
 const INTERPRETER = 'lua5.3'
-const REQUIRE = /require\('apus\.([a-z-]+)'\)/g
+const REQUIRE = /require\('apus\.([a-z0-9-]+)'\)/g
 
 export interface Lua {
   /** Runs Lua and returns the text that it returns; throws what it threw. */

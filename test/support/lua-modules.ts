@@ -29,7 +29,7 @@ async function collect(name: string, sources: Map<string, string>): Promise<void
   sources.set(name, '')
   const source = await readFile(new URL(`../../contracts-lua/src/${name}.lua`, import.meta.url), 'utf8')
   sources.set(name, source)
-  const needed = [...source.matchAll(/require\('apus\.([a-z-]+)'\)/g)].map(match => match[1] ?? '')
+  const needed = [...source.matchAll(/require\('apus\.([a-z0-9-]+)'\)/g)].map(match => match[1] ?? '')
   await Promise.all(needed.map(next => collect(next, sources)))
 }
 

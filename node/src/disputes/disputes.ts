@@ -14,9 +14,11 @@ import {
   Loop,
   type NetworkMirror,
   openingMove,
+  type ProcessId,
   type Retrace,
   Said,
   type SeatView,
+  type SignedCommitment,
 } from '@apus/shared'
 import { type Duty, duties } from './next-duty.ts'
 import type { Retraces } from './retraces.ts'
@@ -37,14 +39,18 @@ const FINAL = new Set([
   'job-ended',
   'not-revealed',
   'not-verifiable',
+  'wrong-key',
 ])
 
 export interface DisputesParts {
+  readonly network: ProcessId
   readonly me: Address
   readonly mirror: NetworkMirror
   readonly send: (message: DisputeMessage) => Promise<unknown>
   readonly tick: () => Promise<unknown>
   readonly retraces: Retraces
+  /** Signed commitments of a job that were gossiped. */
+  readonly signed: (job: JobView) => readonly SignedCommitment[]
   /** The leaves under a seat's roots from wherever they can be had; undefined when nobody gives them. */
   readonly evidenceOf: (job: JobView, seat: SeatView, signal: AbortSignal) => Promise<Evidence | undefined>
   readonly clock: Clock
@@ -92,10 +98,10 @@ export class Disputes {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    const { me, mirror, retraces, clock } = this.#parts
+    const { network, me, mirror, retraces, signed, clock } = this.#parts
     const jobs = mirror.jobs.values()
     const disputes = mirror.disputes.values()
-    const due = duties({ me, jobs, disputes, canRetrace: job => retraces.can(job) })
+    const due = duties({ network, me, jobs, disputes, signed, canRetrace: job => retraces.can(job) })
     const live = new Set(due.map(keyOf))
     for (const key of this.#attempts.keys()) if (!live.has(key)) this.#attempts.delete(key)
     for (const duty of due) {
@@ -138,6 +144,7 @@ export class Disputes {
   }
 
   async #messageOf(duty: Duty, signal: AbortSignal): Promise<DisputeMessage | undefined> {
+    if (duty.kind === 'show') return duty.message
     if (duty.kind === 'open') return this.#opening(duty.job, duty.seat, signal)
     const { dispute } = duty
     const job = this.#parts.mirror.jobs.get(dispute.job)
@@ -178,6 +185,7 @@ export class Disputes {
 /** One duty for as long as the dispute looks the same. */
 function keyOf(duty: Duty): string {
   if (duty.kind === 'open') return `open ${duty.job.id} ${duty.seat.miner}`
+  if (duty.kind === 'show') return `show ${duty.message.tags.Job} ${duty.message.tags.Accused}`
   const { id, moves, position, stage, operation, level, node, pages, asked } = duty.dispute
   return [duty.kind, id, moves?.join('|'), position, stage, operation, level, node, pages, asked].join(' ')
 }

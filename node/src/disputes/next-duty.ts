@@ -1,27 +1,41 @@
-import type { Address, DisputeView, JobView, SeatView } from '@apus/shared'
+import {
+  type Address,
+  type DisputeMessage,
+  type DisputeView,
+  equivocationProof,
+  type JobView,
+  type ProcessId,
+  type SeatView,
+  type SignedCommitment,
+} from '@apus/shared'
 
 /** What a miner has to do about disputes now; it follows from what is published and from nothing else. */
 export type Duty =
   | { readonly kind: 'answer'; readonly dispute: DisputeView }
   | { readonly kind: 'move'; readonly dispute: DisputeView }
   | { readonly kind: 'open'; readonly job: JobView; readonly seat: SeatView }
+  | { readonly kind: 'show'; readonly message: DisputeMessage }
 
 export interface DisputeFacts {
+  readonly network: ProcessId
   readonly me: Address
   readonly jobs: Iterable<JobView>
   readonly disputes: Iterable<DisputeView>
   /** Whether this miner can run the job's model again. */
   readonly canRetrace: (job: JobView) => boolean
+  /** Signed commitments of the job that were gossiped. */
+  readonly signed: (job: JobView) => readonly SignedCommitment[]
 }
 
 /** Disputes are opened from the end of the reveals until the result is final. */
 const DISPUTABLE: readonly JobView['state'][] = ['agreed', 'held']
 
 /**
- * The duties of now, those with a clock running first: answers that this miner owes, moves in disputes it opened, and
- * seats that revealed another result than it did and that it has not disputed yet.
+ * The duties of now, those with a clock running first: answers that this miner owes, moves in disputes it opened, seats
+ * that signed another result than they revealed, and seats that revealed another result than this miner did and that it
+ * has not disputed yet.
  */
-export function duties({ me, jobs, disputes, canRetrace }: DisputeFacts): Duty[] {
+export function duties({ network, me, jobs, disputes, canRetrace, signed }: DisputeFacts): Duty[] {
   const all = [...disputes]
   const running = all.filter(dispute => dispute.state === 'running')
   const answers = running.filter(({ turn, accused }) => turn === 'accused' && accused === me)
@@ -31,7 +45,14 @@ export function duties({ me, jobs, disputes, canRetrace }: DisputeFacts): Duty[]
     ...moves.map((dispute): Duty => ({ kind: 'move', dispute })),
   ]
   for (const job of jobs) {
-    if (!job.verifiable || !DISPUTABLE.includes(job.state) || !canRetrace(job)) continue
+    if (!job.verifiable || !DISPUTABLE.includes(job.state)) continue
+    const said = signed(job)
+    for (const seat of job.seats) {
+      const message =
+        seat.miner !== me && isDisputable(seat) ? equivocationProof(network, job, seat, said) : undefined
+      if (message !== undefined) found.push({ kind: 'show', message })
+    }
+    if (!canRetrace(job)) continue
     const own = job.seats.find(seat => seat.miner === me && seat.statement !== undefined)
     if (own === undefined) continue
     for (const seat of job.seats) {

@@ -1,6 +1,6 @@
 import type { ACCUSED_MOVES, CHALLENGER_MOVES } from '../protocol/dispute.ts'
 
-type OneMessageProof = 'Prove-Structure' | 'Prove-Answer'
+type OneMessageProof = 'Prove-Structure' | 'Prove-Answer' | 'Prove-Equivocation'
 
 export type DisputeAction =
   | 'Open-Dispute'

@@ -39,6 +39,7 @@ export const NETWORK_ACTIONS = [
   'Prove-Step',
   'Prove-Structure',
   'Prove-Answer',
+  'Prove-Equivocation',
   'Tick',
   'Info',
   'Job',

@@ -45,6 +45,13 @@ export const disputePayloads = {
     count: z.int().min(1).optional(),
   }),
   'Prove-Answer': z.strictObject({ piece: provenLeaf, checkpoint: provenLeaf, pieces: provenLeaf }),
+  /** Two signed commitments of one seat with what they open to, or one that contradicts the reveal. */
+  'Prove-Equivocation': z.strictObject({
+    said: z
+      .array(z.strictObject({ statement: bytesText, signature: bytesText, salt: id32, root: id32 }))
+      .min(1)
+      .max(2),
+  }),
 } as const
 
 export type DisputePayload<A extends keyof typeof disputePayloads> = z.infer<(typeof disputePayloads)[A]>

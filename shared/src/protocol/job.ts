@@ -44,6 +44,8 @@ export const seatView = z.object({
   resultRoot: digestText.optional(),
   /** What the seat revealed; in verifiable classes only. */
   statement: statementView.optional(),
+  /** What opened its commitment; as long as the statement. */
+  salt: digestText.optional(),
   paid: amount.optional(),
   /** The bond that the seat lost. */
   slashed: amount.optional(),

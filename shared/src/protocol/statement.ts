@@ -60,14 +60,17 @@ const wireForm = z.strictObject({
   s: z.instanceof(Uint8Array).refine(s => s.length === 64),
 })
 
+/** The bytes that a node key signs. */
+export const commitmentBytes = (s: CommitmentStatement): Uint8Array => encodeCanonical(statementOf(s))
+
 export const signCommitment = (statement: CommitmentStatement, sign: Sign): SignedCommitment => ({
   ...statement,
-  signature: sign(encodeCanonical(statementOf(statement))),
+  signature: sign(commitmentBytes(statement)),
 })
 
 /** True when the statement's own peer signed it. Whether that peer speaks for the miner is the network's to say. */
 export const verifyCommitment = (s: SignedCommitment): boolean =>
-  verifyPeerSignature(s.peer, encodeCanonical(statementOf(s)), s.signature)
+  verifyPeerSignature(s.peer, commitmentBytes(s), s.signature)
 
 /** The bytes that travel: the statement and its signature as one canonical map. */
 export const encodeCommitment = (s: SignedCommitment): Uint8Array =>

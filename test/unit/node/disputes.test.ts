@@ -1,4 +1,12 @@
-import type { Address, DisputeView, JobView } from '@apus/shared'
+import {
+  type Address,
+  commitmentOf,
+  type Digest,
+  type DisputeView,
+  type JobView,
+  type ProcessId,
+  type SignedCommitment,
+} from '@apus/shared'
 import { expect, it } from 'vitest'
 import { duties } from '../../../node/src/disputes/next-duty.ts'
 
@@ -11,8 +19,14 @@ const job = (seats: JobView['seats'], more = {}) =>
   ({ id: 'job', state: 'held', verifiable: true, seats, ...more }) as JobView
 const dispute = (more: Partial<DisputeView>) =>
   ({ id: 'd', job: 'job', accused: them, challenger: me, state: 'running', ...more }) as DisputeView
-const dutiesOf = (jobs: JobView[], disputes: DisputeView[], canRetrace = true) =>
-  duties({ me, jobs, disputes, canRetrace: () => canRetrace }).map(duty => duty.kind)
+const network = 'network' as ProcessId
+const dutiesOf = (
+  jobs: JobView[],
+  disputes: DisputeView[],
+  canRetrace = true,
+  signed: SignedCommitment[] = [],
+) =>
+  duties({ network, me, jobs, disputes, canRetrace: () => canRetrace, signed: () => signed }).map(d => d.kind)
 
 it('answers before it moves, and moves before it opens', () => {
   const open = job([seat(me, 'a'), seat(them, 'b'), seat('third' as Address, 'c')])
@@ -37,4 +51,17 @@ it('leaves disputes alone in which others must move', () => {
   const open = job([seat(me, 'a'), seat(them, 'b')])
   expect(dutiesOf([open], [dispute({ turn: 'accused' })])).toEqual([])
   expect(dutiesOf([open], [dispute({ state: 'waiting' })])).toEqual([])
+})
+
+it('shows a commitment that a seat signed to another result than it revealed', () => {
+  const salt = 'salt' as Digest
+  const commitment = commitmentOf(network, 'job' as JobView['id'], them, salt, 'a')
+  const signed = { network, job: 'job', miner: them, commitment, peer: 'p', signature: new Uint8Array(64) }
+  const open = job([seat(me, 'a'), seat(them, 'b', { salt, commitment: 'other' })])
+  const said = [signed as SignedCommitment]
+  expect(dutiesOf([open], [], false, said)).toEqual(['show'])
+  expect(dutiesOf([open], [], true, said)).toEqual(['show', 'open'])
+  const convicted = job([seat(me, 'a'), seat(them, 'b', { salt, commitment: 'other', slashed: '1' })])
+  expect(dutiesOf([convicted], [], true, said)).toEqual([])
+  expect(dutiesOf([job([seat(me, 'a'), seat(them, 'a', { salt, commitment })])], [], true, said)).toEqual([])
 })
