@@ -147,17 +147,9 @@ describe('many disputes of one accused', () => {
     expect(
       (await trial.send(accomplice, { action: 'Pick-Stage', tags: { Dispute: ids[4]!, Stage: '0' } })).code,
     ).toBe('dispute-waits')
-    const own = await trial.accuse(honest.miner.address, liar, honest.run, liar.run)
-    expect(own.code).toBe('underpaid')
-    await world.pay(trial.cast.requester, 100n * APUS, 'Deposit')
-    await world.send(trial.cast.requester, world.network, 'Withdraw', {
-      Quantity: String(100n * APUS),
-      Recipient: honest.miner.address,
-    })
-    await world.pay(honest.miner.address, 100n * APUS, 'Deposit')
     const real = await trial.accuse(honest.miner.address, liar, honest.run, liar.run)
     expect(real.code).toBeUndefined()
-    expect(world.dispute(real.id).state).toBe('waiting')
+    expect(world.dispute(real.id)).toMatchObject({ state: 'waiting', bond: String(DISPUTE_BOND) })
     // The accomplice stalls in all four until its time is over; a seat with another root goes before the other two.
     const first = world.dispute(ids[0]!)
     expect((await trial.send(liar.miner.address, accusedAnswer(first, liar.run))).code).toBeUndefined()

@@ -87,6 +87,10 @@ export class World {
   now = 1_700_000_000_000
   evaluations = 0
   evaluationMs = 0
+  /** Of the slowest message so far. */
+  slowestMs = 0
+  /** Of all messages so far, data and tags. */
+  bytes = 0
   readonly #processes = new Map<string, AosTestProcess>()
   readonly #parsed = new Map<string, unknown>()
   #chain = createHash('sha256').update('genesis').digest('base64url')
@@ -147,18 +151,22 @@ export class World {
     this.now += 1
     const id = message.id ?? digestOf(`message ${this.evaluations}`)
     this.#chain = digestOf(this.#chain + id)
+    const tags = Array.isArray(message.tags) ? message.tags : definedOf(message.tags as Tags)
+    this.bytes += JSON.stringify(tags).length + (message.data ?? '').length
     const began = performance.now()
     const result = await target.handle({
       from: message.from,
       ...(message.owner ? { owner: message.owner } : {}),
       ...(message.target ? { target: message.target } : {}),
       id,
-      tags: Array.isArray(message.tags) ? message.tags : definedOf(message.tags as Tags),
+      tags,
       data: message.data ?? '',
       timestamp: message.timestamp ?? this.now,
       hashChain: this.#chain,
     })
-    this.evaluationMs += performance.now() - began
+    const took = performance.now() - began
+    this.evaluationMs += took
+    this.slowestMs = Math.max(this.slowestMs, took)
     const sent = this.#read(message.process, result.Messages)
     this.checkInvariants()
     const refusal = sent.find(m => m.to === message.from && /Error$/.test(m.tags.Action ?? ''))
