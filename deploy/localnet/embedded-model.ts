@@ -10,7 +10,7 @@ const MODELS = join(import.meta.dirname, '../../shared/models')
 const F16 = join(MODELS, 'apus-dictionary-2.8m.f16.gguf')
 const Q8 = join(MODELS, 'apus-dictionary-2.8m.q8_0.gguf')
 /** What its import gives on every machine. */
-const ROOT = 'GeEwUzMEjraG3zvec0Sy91837WOHMg1AijxHpaeTIzc'
+const ROOT = '5b4SqCy4oP_vxKw1bMSx3Mn7zLgF3OmXG35GOSWMSgs'
 const STORE = join(import.meta.dirname, '../../.cache/models')
 
 /** A model as the network lists it and a miner finds it. */

@@ -199,8 +199,8 @@ describe('importing a model', () => {
 
   it('gives the same roots on every machine', async () => {
     const roots = {
-      q8_0: 'ud8HgTzlv1OM7KeHHlXA3OYAIxU-NCNLYFsrSIP9Kn4',
-      f16: 'GeEwUzMEjraG3zvec0Sy91837WOHMg1AijxHpaeTIzc',
+      q8_0: 'o4a_URnKlQV-oV9YYILVtF20YxfcLu15w-gFlzSnx9c',
+      f16: '5b4SqCy4oP_vxKw1bMSx3Mn7zLgF3OmXG35GOSWMSgs',
     }
     for (const [type, root] of Object.entries(roots))
       expect(await importGguf(EMBEDDED.replace('q8_0', type), store.folder, options), type).toBe(root)

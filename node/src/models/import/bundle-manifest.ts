@@ -13,7 +13,8 @@ export interface Planes {
   readonly output: 1 | 2
 }
 
-export const DEFAULT_PLANES: Planes = { qkv: 1, o: 1, gateUp: 1, down: 1, output: 1 }
+/** Two planes where a second one buys the accuracy of Q8_0 (decision 0001). */
+export const DEFAULT_PLANES: Planes = { qkv: 2, o: 2, gateUp: 1, down: 2, output: 1 }
 
 export const planesKey = (p: Planes): string => [p.qkv, p.o, p.gateUp, p.down, p.output].join('')
 
