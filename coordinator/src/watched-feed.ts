@@ -5,6 +5,7 @@ import {
   type ClockSeen,
   describeError,
   errorCode,
+  type FeedClient,
   type Logger,
   NetworkFeed,
   type NetworkMirror,
@@ -22,7 +23,7 @@ export class WatchedFeed {
   #failures = 0
 
   constructor(
-    ao: Pick<AoClient, 'results'>,
+    ao: FeedClient,
     options: { readonly network: ProcessId; readonly pollMs: number },
     time: Clock,
     log: Logger,
@@ -36,7 +37,7 @@ export class WatchedFeed {
       return read
     }
     this.#feed = new NetworkFeed(
-      { results },
+      { results, snapshot: async (process, keys) => ao.snapshot?.(process, keys) },
       {
         ...options,
         onError: error => {

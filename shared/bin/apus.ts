@@ -153,6 +153,7 @@ program
     const feed = new NetworkFeed(ao, {
       network: file.network,
       pollMs: 1000,
+      history: true,
       onError: error => {
         throw error
       },

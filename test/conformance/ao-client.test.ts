@@ -87,6 +87,18 @@ describe.each(['legacy', 'mainnet'] as const)('AO in %s mode', mode => {
     expect(await client.results(process, { after })).toEqual({ edges: [], more: false })
   })
 
+  test('a snapshot and the results after it leave nothing out', async () => {
+    const process = await client.spawn({})
+    await evalLua(client, process, COUNTER)
+    await client.sendAndWait({ process, tags: INCREMENT })
+    await client.sendAndWait({ process, tags: INCREMENT })
+    const snapshot = await client.snapshot(process, ['counter', 'nothing'])
+    expect(snapshot?.state).toEqual({ counter: { value: '2', parts: { a: 'x' } } })
+    await client.sendAndWait({ process, tags: INCREMENT })
+    const { edges } = await client.results(process, { after: snapshot?.cursor })
+    expect(edges.map(edge => edge.result.messages.at(-1)?.Data)).toEqual(['3'])
+  })
+
   test('a watcher yields what was there and what comes, from a kept cursor', async () => {
     const process = await client.spawn({})
     await evalLua(client, process, COUNTER)
@@ -278,6 +290,7 @@ describe('what only classic units do', () => {
     expect(await client.state(process, 'counter/value')).toBe('1')
     await client.sendAndWait({ process, tags: INCREMENT })
     expect(await client.state(process, 'counter')).toEqual({ value: '2', parts: { a: 'x' } })
+    expect(await client.snapshot(process, ['counter'])).toBeUndefined()
   })
 
   test('a HyperBEAM node refuses assignments and monitoring by name', async () => {

@@ -69,6 +69,7 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
   const feed = new NetworkFeed(network.requester.ao, {
     network: network.network,
     pollMs: 200,
+    history: true,
     onError: () => {},
   })
   const record = keepRecord(feed)

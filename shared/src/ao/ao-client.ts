@@ -66,6 +66,12 @@ export interface AoResultPage {
   readonly more: boolean
 }
 
+/** What a process had published when it was asked, and where to go on: results after the cursor may be in it already. */
+export interface AoSnapshot {
+  readonly cursor: string
+  readonly state: Readonly<Record<string, unknown>>
+}
+
 /**
  * AO as the whole project uses it; adapters differ in nothing but configuration.
  * Errors of every call: `ao-unreachable`, `ao-timeout`, `ao-bad-answer`, `ao-refused` (`details.code` when the units
@@ -92,6 +98,8 @@ export interface AoClient {
    * scheduled message, `compute` is what is at hand. Single values may come as text whatever was published.
    */
   state(process: string, path: string, at?: 'now' | 'compute'): Promise<unknown>
+  /** These top-level keys of the published state; undefined before the first result or where no node serves state. */
+  snapshot(process: string, keys: readonly string[]): Promise<AoSnapshot | undefined>
   /** Schedules an existing message for a process too. Errors also: `ao-unsupported` in mainnet mode. */
   assign(process: string, message: string): Promise<void>
   /** Turns cron messages of a process on. Errors also: `ao-unsupported` in mainnet mode. */

@@ -2,11 +2,19 @@ import { connect } from '@permaweb/aoconnect'
 import { z } from 'zod'
 import type { Wallet } from '../arweave/wallet.ts'
 import { ApusError } from '../kit/errors.ts'
-import type { AoClient, AoMessageInput, AoResult, AoResultPage, AoSent, AoSpawnInput } from './ao-client.ts'
+import type {
+  AoClient,
+  AoMessageInput,
+  AoResult,
+  AoResultPage,
+  AoSent,
+  AoSnapshot,
+  AoSpawnInput,
+} from './ao-client.ts'
 import type { LegacySettings } from './ao-config.ts'
 import { applyPatches, type PatchState, readState } from './patch-state.ts'
 import { processError, required } from './process-error.ts'
-import { fetchState } from './published-state.ts'
+import { fetchKeys, fetchState } from './published-state.ts'
 import { badAnswer, checkedFetch, readResult, retrying } from './requests.ts'
 import { checkSendable, dataOf, SigningOnce } from './signing.ts'
 
@@ -83,16 +91,16 @@ export class LegacyClient implements AoClient {
     process: string,
     { after, limit = DEFAULT_PAGE }: { after?: string | undefined; limit?: number } = {},
   ): Promise<AoResultPage> {
-    const input = { process, limit, sort: 'ASC' as const, ...(after === undefined ? {} : { from: after }) }
-    return this.#call('results', async ao => {
-      const page = pageSchema.safeParse(await ao.results(input))
-      if (!page.success) throw badAnswer('results', page.error)
-      const { edges, pageInfo } = page.data
-      return {
-        edges: edges.map(({ cursor, node }) => ({ cursor, result: readResult(node) })),
-        more: pageInfo?.hasNextPage ?? edges.length === limit,
-      }
-    })
+    return this.#page({ process, limit, sort: 'ASC', ...(after === undefined ? {} : { from: after }) })
+  }
+
+  async snapshot(process: string, keys: readonly string[]): Promise<AoSnapshot | undefined> {
+    const { stateUrl, attempts, timeoutMs } = this.#settings
+    if (!stateUrl) return undefined
+    const [last] = (await this.#page({ process, limit: 1, sort: 'DESC' })).edges
+    if (!last) return undefined
+    const state = await retrying(attempts, () => fetchKeys(stateUrl, process, keys, timeoutMs))
+    return { cursor: last.cursor, state }
   }
 
   async state(process: string, path: string, at: 'now' | 'compute' = 'now'): Promise<unknown> {
@@ -131,6 +139,23 @@ export class LegacyClient implements AoClient {
       more = page.more
     }
     return gathered.state
+  }
+
+  #page(input: {
+    readonly process: string
+    readonly limit: number
+    readonly sort: 'ASC' | 'DESC'
+    readonly from?: string
+  }): Promise<AoResultPage> {
+    return this.#call('results', async ao => {
+      const page = pageSchema.safeParse(await ao.results(input))
+      if (!page.success) throw badAnswer('results', page.error)
+      const { edges, pageInfo } = page.data
+      return {
+        edges: edges.map(({ cursor, node }) => ({ cursor, result: readResult(node) })),
+        more: pageInfo?.hasNextPage ?? edges.length === input.limit,
+      }
+    })
   }
 
   #signing(): SigningOnce {

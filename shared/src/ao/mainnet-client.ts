@@ -10,11 +10,12 @@ import type {
   AoResultEdge,
   AoResultPage,
   AoSent,
+  AoSnapshot,
   AoSpawnInput,
 } from './ao-client.ts'
 import type { MainnetSettings } from './ao-config.ts'
 import { processError, required } from './process-error.ts'
-import { fetchState } from './published-state.ts'
+import { fetchKeys, fetchState } from './published-state.ts'
 import { badAnswer, checked, checkedFetch, readResult, retrying, within } from './requests.ts'
 import { type ConnectSigner, checkSendable, dataOf, readerKey, SigningOnce } from './signing.ts'
 
@@ -129,6 +130,12 @@ export class MainnetClient implements AoClient {
   state(process: string, path: string, at: 'now' | 'compute' = 'now'): Promise<unknown> {
     const { url, attempts, timeoutMs } = this.#settings
     return retrying(attempts, () => fetchState(url, process, path, at, timeoutMs))
+  }
+
+  async snapshot(process: string, keys: readonly string[]): Promise<AoSnapshot> {
+    const { url, attempts, timeoutMs } = this.#settings
+    const cursor = String(await this.#currentSlot(process))
+    return { cursor, state: await retrying(attempts, () => fetchKeys(url, process, keys, timeoutMs)) }
   }
 
   async assign(): Promise<never> {

@@ -1,6 +1,17 @@
 import { ApusError } from '../kit/errors.ts'
 import { checkedFetch } from './requests.ts'
 
+/** Reads published state at several top-level keys; those that are not published are missing. */
+export async function fetchKeys(
+  node: string,
+  process: string,
+  keys: readonly string[],
+  timeoutMs: number,
+): Promise<Record<string, unknown>> {
+  const read = keys.map(async key => [key, await fetchState(node, process, key, 'now', timeoutMs)] as const)
+  return Object.fromEntries((await Promise.all(read)).filter(([, value]) => value !== undefined))
+}
+
 /** Reads published state from a HyperBEAM node; undefined when nothing is published at the path. */
 export async function fetchState(
   node: string,

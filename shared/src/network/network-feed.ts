@@ -1,7 +1,7 @@
 import type { AoClient, AoEmittedMessage } from '../ao/ao-client.ts'
 import { Loop } from '../kit/loop.ts'
 import type { ProcessId } from '../protocol/identity.ts'
-import { type Change, NetworkMirror } from './network-mirror.ts'
+import { type Change, MIRRORED, NetworkMirror } from './network-mirror.ts'
 
 export interface NetworkFeedOptions {
   readonly network: ProcessId
@@ -9,15 +9,20 @@ export interface NetworkFeedOptions {
   readonly pollMs: number
   /** Told of every failed look; the feed goes on. */
   readonly onError: (error: unknown) => void
+  /** Reads every result from the first; otherwise what is published now, where a node serves it. */
+  readonly history?: boolean
 }
+
+/** What a feed reads with; without `snapshot` it reads every result. */
+export type FeedClient = Pick<AoClient, 'results'> & Partial<Pick<AoClient, 'snapshot'>>
 
 export type ChangeListener = (change: Change) => void
 export type MessageListener = (message: AoEmittedMessage) => void
 
-/** Follows the results of the network process from its first one and keeps a mirror of what it published. */
+/** Follows the results of the network process and keeps a mirror of what it published. */
 export class NetworkFeed {
   readonly mirror = new NetworkMirror()
-  readonly #client: Pick<AoClient, 'results'>
+  readonly #client: FeedClient
   readonly #options: NetworkFeedOptions
   readonly #listeners = new Set<ChangeListener>()
   readonly #messageListeners = new Set<MessageListener>()
@@ -25,7 +30,7 @@ export class NetworkFeed {
   readonly #caughtUp = Promise.withResolvers<void>()
   #cursor: string | undefined
 
-  constructor(client: Pick<AoClient, 'results'>, options: NetworkFeedOptions) {
+  constructor(client: FeedClient, options: NetworkFeedOptions) {
     this.#client = client
     this.#options = options
     this.#loop = new Loop({ intervalMs: options.pollMs, onError: options.onError }, signal =>
@@ -62,6 +67,7 @@ export class NetworkFeed {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
+    if (this.#cursor === undefined && !this.#options.history) await this.#begin()
     for (let more = true; more && !signal.aborted; ) {
       const page = await this.#client.results(this.#options.network, { after: this.#cursor })
       for (const { cursor, result } of page.edges) {
@@ -71,6 +77,15 @@ export class NetworkFeed {
       more = page.more
     }
     this.#caughtUp.resolve()
+  }
+
+  /** Results after the cursor may be part of the state already: each sets whole values, so the last one stays. */
+  async #begin(): Promise<void> {
+    const snapshot = await this.#client.snapshot?.(this.#options.network, MIRRORED)
+    if (!snapshot) return
+    const published = Object.entries(snapshot.state).map(([name, value]) => ({ name, value }))
+    this.#take([{ Tags: [{ name: 'device', value: 'patch@1.0' }, ...published] }])
+    this.#cursor = snapshot.cursor
   }
 
   #take(messages: readonly AoEmittedMessage[]): void {

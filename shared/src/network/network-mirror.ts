@@ -17,6 +17,18 @@ import {
 /** Ended jobs are remembered only so that late readers find them; the process itself keeps publishing them. */
 const ENDED_JOBS_KEPT = 2_000
 
+/** The published keys that are mirrored; models and miners stand before the jobs that name them. */
+export const MIRRORED = [
+  'clock',
+  'totals',
+  'models',
+  'miners',
+  'prompts',
+  'jobs',
+  'evidence',
+  'disputes',
+] as const
+
 export type Change =
   | { readonly kind: 'job'; readonly job: JobView; readonly before: JobView | undefined }
   | { readonly kind: 'miner'; readonly miner: MinerView }
@@ -67,30 +79,27 @@ export class NetworkMirror {
         this.totals = totalsView.parse(parseJson(value))
         return []
       case 'jobs':
-        return entries(value).map(text => this.#job(jobView.parse(parseJson(text[1]))))
+        return present(value, this.jobs).map(text => this.#job(jobView.parse(parseJson(text[1]))))
       case 'prompts':
         for (const [id, prompt] of entries(value)) this.prompts.set(jobId.parse(id), prompt)
         return []
       case 'disputes':
-        return entries(value).map(([id, text]) => {
+        return present(value, this.disputes).map(([id, text]) => {
           const dispute = disputeView.parse(parseJson(text))
           this.disputes.set(id, dispute)
           return { kind: 'dispute', dispute }
         })
       case 'evidence':
-        for (const [key, text] of entries(value)) {
-          if (text === '') this.evidence.delete(key)
-          else this.evidence.set(key, text)
-        }
+        for (const [key, text] of present(value, this.evidence)) this.evidence.set(key, text)
         return []
       case 'miners':
-        return entries(value).map(([address, text]) => {
+        return present(value, this.miners).map(([address, text]) => {
           const miner = minerView.parse(parseJson(text))
           this.miners.set(address, miner)
           return { kind: 'miner', miner }
         })
       case 'models':
-        return entries(value).map(([id, text]) => {
+        return present(value, this.models).map(([id, text]) => {
           const model = modelView.parse(parseJson(text))
           this.models.set(id, model)
           return { kind: 'model', model }
@@ -120,5 +129,12 @@ export class NetworkMirror {
 }
 
 const entries = (value: unknown): [string, string][] => Object.entries(published.parse(value))
+
+/** The entries that are there; those that are published as empty are gone. */
+function present(value: unknown, kept: { delete(id: string): boolean }): [string, string][] {
+  const all = entries(value)
+  for (const [id, text] of all) if (text === '') kept.delete(id)
+  return all.filter(([, text]) => text !== '')
+}
 
 const parseJson = (value: unknown): unknown => JSON.parse(z.string().parse(value))

@@ -3,6 +3,12 @@ import type { Address, ProcessId } from '../protocol/identity.ts'
 import { verifyBinding } from '../protocol/statement.ts'
 import type { MinerView } from '../protocol/views.ts'
 
+interface Binding {
+  readonly peer: string
+  readonly expires: number
+  readonly signature: string
+}
+
 /**
  * Which peer speaks for which miner. The network process cannot check Ed25519 signatures, so everybody who trusts a
  * binding checks that the peer agreed to it.
@@ -10,7 +16,7 @@ import type { MinerView } from '../protocol/views.ts'
 export class Registrations {
   readonly #network: ProcessId
   readonly #clock: Clock
-  readonly #bindings = new Map<Address, { readonly peer: string; readonly expires: number }>()
+  readonly #bindings = new Map<Address, Binding>()
 
   constructor(network: ProcessId, clock: Clock = systemClock) {
     this.#network = network
@@ -20,13 +26,14 @@ export class Registrations {
   /** Takes a miner as published; a binding that its peer did not sign counts as none. */
   update(miner: Pick<MinerView, 'address' | 'peer' | 'nodeSignature' | 'expires'>): void {
     const { address, peer, nodeSignature, expires } = miner
-    const binding =
-      peer !== undefined && nodeSignature !== undefined && expires !== undefined
-        ? { network: this.#network, wallet: address, peer, expires }
-        : undefined
-    if (binding !== undefined && nodeSignature !== undefined && verifyBinding(binding, nodeSignature))
-      this.#bindings.set(address, { peer: binding.peer, expires: binding.expires })
-    else this.#bindings.delete(address)
+    const known = this.#bindings.get(address)
+    // Miners are published again whenever their money moves; their binding seldom changes.
+    if (known && known.signature === nodeSignature && known.peer === peer && known.expires === expires) return
+    this.#bindings.delete(address)
+    if (peer === undefined || nodeSignature === undefined || expires === undefined) return
+    const binding = { network: this.#network, wallet: address, peer, expires }
+    if (verifyBinding(binding, nodeSignature))
+      this.#bindings.set(address, { peer, expires, signature: nodeSignature })
   }
 
   /** The peer of a miner, undefined when none is bound, its binding is expired or its peer never agreed. */
