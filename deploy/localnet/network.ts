@@ -23,7 +23,7 @@ import { z } from 'zod'
 import { deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { register } from '../../node/src/work/registration.ts'
 import type { findSoftwareGpus } from '../setup/software-gpu.mjs'
-import { Child } from './child.ts'
+import { Child, type Program } from './child.ts'
 import { embeddedBundle, embeddedGguf, type LocalModel } from './embedded-model.ts'
 import type { Fault } from './faulty-miner.ts'
 import { LOCAL_PARAMETERS } from './parameters.ts'
@@ -100,7 +100,6 @@ const unitsReady = z.object({
   authority: z.string(),
   moduleId: z.string(),
 })
-const coordinatorReady = z.object({ addresses: z.array(z.string()).min(1) })
 
 /** Starts AO units, contracts, Redis, coordinator and miners; stops what it started when one of them fails. */
 export async function startLocalNetwork(options: LocalNetworkOptions): Promise<LocalNetwork> {
@@ -109,20 +108,22 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
   const stop = async () => {
     for (const end of stops.splice(0).reverse()) await end()
   }
+  const start = async (program: Program) => {
+    const child = await Child.start(program)
+    stops.push(() => child.stop())
+    return child
+  }
   const logFile = (name: string) => join(dir, 'logs', `${name}.log`)
   try {
     await mkdir(dir, { recursive: true })
     report('starting AO units and Redis, making wallets')
     const roles = ['operator', 'requester', 'coordinator', ...miners.map(miner => miner.name)]
     const [units, redis, bundle, gguf, ...wallets] = await Promise.all([
-      Child.start({
+      start({
         name: 'ao-units',
         script: AO_PROGRAM,
         args: ['--dir', join(dir, 'ao'), '--port', String(await freePort())],
         logFile: logFile('ao-units'),
-      }).then(child => {
-        stops.push(() => child.stop())
-        return child
       }),
       startRedis({ dir: join(dir, 'redis') }).then(server => {
         stops.push(() => server.stop())
@@ -169,20 +170,20 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
       const parties = await Promise.all(
         miners.map(async ({ name }) => ({
           address: wallet(name).address as Address,
-          key: await minerKey(minerHome(dir, name)),
+          key: await keyIn(minerHome(dir, name)),
           client: new NetworkClient(connectAo(ao, wallet(name)), processes),
         })),
       )
       const operator = new NetworkClient(clients.operator, processes)
       await fund(operator, [bundle, gguf], parties, wallet('requester').address)
     }
-    report('starting the coordinator')
-    const coordinator = await startCoordinator(dir, file, options.wallets, redis.url, logFile('coordinator'))
-    stops.push(() => coordinator.stop())
-    file = { ...file, bootstrap: coordinatorReady.parse(coordinator.ready).addresses }
-    await writeNetworkFile(path, file)
-    report(`starting ${miners.length} miners`)
-    const network = file
+    report(`starting the coordinator and ${miners.length} miners`)
+    const coordinatorHome = join(dir, 'coordinator')
+    const port = await freePort()
+    const { peer } = await keyIn(coordinatorHome)
+    const network = { ...file, bootstrap: [`/ip4/127.0.0.1/tcp/${port}/p2p/${peer}`] }
+    await writeNetworkFile(path, network)
+    await writeCoordinatorConfig(coordinatorHome, network, options.wallets, redis.url, port)
     const homes = await Promise.all(
       miners.map(miner =>
         prepareMiner(dir, network, options.wallets, options.gpu ? miner : { ...miner, gpu: false }, {
@@ -191,16 +192,23 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
         }),
       ),
     )
-    const minerProcess = await Child.start({
-      name: 'miners',
-      script: MINERS_PROGRAM,
-      args: homes,
-      ...(options.gpu ? { env: options.gpu.env } : {}),
-      logFile: logFile('miners'),
-    })
-    stops.push(() => minerProcess.stop())
+    const [coordinator, minerProcess] = await Promise.all([
+      start({
+        name: 'coordinator',
+        script: COORDINATOR_PROGRAM,
+        args: ['start', '--config', join(coordinatorHome, 'config.json')],
+        logFile: logFile('coordinator'),
+      }),
+      start({
+        name: 'miners',
+        script: MINERS_PROGRAM,
+        args: homes,
+        ...(options.gpu ? { env: options.gpu.env } : {}),
+        logFile: logFile('miners'),
+      }),
+    ])
     return {
-      file,
+      file: network,
       bundle: bundle.id,
       gguf: gguf.id,
       redundancy: miners.length,
@@ -257,8 +265,8 @@ async function fund(
 
 const minerHome = (dir: string, name: string): string => join(dir, 'miners', name)
 
-/** The node key in a miner's home, made when missing. */
-async function minerKey(home: string): Promise<NodeKey> {
+/** The node key in a program's home, made when missing. */
+async function keyIn(home: string): Promise<NodeKey> {
   await mkdir(home, { recursive: true, mode: 0o700 })
   const path = join(home, 'node.key')
   const seed = randomBytes(NODE_KEY_BYTES).toString('base64url')
@@ -280,18 +288,15 @@ async function retry(action: () => Promise<unknown>): Promise<void> {
   }
 }
 
-async function startCoordinator(
-  dir: string,
+async function writeCoordinatorConfig(
+  home: string,
   file: NetworkFile,
   wallets: string,
   redis: string,
-  logFile: string,
-): Promise<Child> {
-  const home = join(dir, 'coordinator')
-  await mkdir(home, { recursive: true })
-  const config = join(home, 'config.json')
+  port: number,
+): Promise<void> {
   await writeFile(
-    config,
+    join(home, 'config.json'),
     JSON.stringify({
       network: file.network,
       token: file.token,
@@ -299,16 +304,10 @@ async function startCoordinator(
       redis,
       wallet: join(wallets, 'coordinator.json'),
       httpPort: 0,
-      peers: { listen: [`/ip4/127.0.0.1/tcp/${await freePort()}`] },
+      peers: { listen: [`/ip4/127.0.0.1/tcp/${port}`] },
       pollMs: COORDINATOR_POLL_MS,
     }),
   )
-  return Child.start({
-    name: 'coordinator',
-    script: COORDINATOR_PROGRAM,
-    args: ['start', '--config', config],
-    logFile,
-  })
 }
 
 /** Writes a miner's home and returns what the miners' program is told of it. */
@@ -320,7 +319,7 @@ async function prepareMiner(
   models: Readonly<Record<'bundle' | 'gguf', LocalModel>>,
 ): Promise<string> {
   const home = minerHome(dir, name)
-  await minerKey(home)
+  await keyIn(home)
   await copyFile(join(wallets, `${name}.json`), join(home, 'wallet.json'))
   await writeFile(
     join(home, 'config.json'),
