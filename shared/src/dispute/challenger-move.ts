@@ -7,6 +7,8 @@ import type { Operation } from '../machine/steps.ts'
 import type { DisputeView } from '../protocol/dispute.ts'
 import { stageDigests } from './accused-answer.ts'
 import { isAdvice, isCheck, showsValues } from './chunks.ts'
+import { breaksByItself } from './compare.ts'
+import { fittingEvidence } from './evidence.ts'
 import { KnownTree } from './known-tree.ts'
 import { type DisputeMessage, equalBytes, proven } from './message.ts'
 import type { Retrace } from './retrace.ts'
@@ -19,8 +21,9 @@ import { digestOfLeaves, valueLeaf } from './value-tree.ts'
  * The challenger's move in a dispute whose turn is its own, from a re-run and what the accused has answered; a proof in
  * one message where one has become possible. Errors: `nothing-to-prove` when the accused is right after all.
  */
-export function challengerMove(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
+export function challengerMove(view: DisputeView, run: Retrace, opponent: Opponent): DisputeMessage {
   const moves = view.moves ?? []
+  const them = { ...opponent, evidence: fittingEvidence(run, opponent.statement, opponent.evidence) }
   if (moves.includes('Pick-Node')) return pickNode(view, run, them)
   if (moves.includes('Pick-Stage')) return pickStage(view, run, them)
   if (moves.includes('Pick-Operation')) return pickOperation(view, run, them)
@@ -160,7 +163,7 @@ function pickStage(view: DisputeView, run: Retrace, them: Opponent): DisputeMess
   return pick(view, 'Pick-Stage', 'Stage', stage)
 }
 
-/** The accused's token is ours and its piece is another. */
+/** The accused's checkpoint breaks a rule by itself, or its token is ours and its piece is another. */
 function answerProof(
   view: DisputeView,
   run: Retrace,
@@ -170,6 +173,8 @@ function answerProof(
   const answer = them.said.stages(position)
   const i = position - run.terms.promptLength + 1
   const { checkpoint, piece } = answer ?? {}
+  if (checkpoint && breaksByItself(checkpoint.leaf, i, them.statement.count))
+    return structureProof(view.job, view.accused, i, checkpoint.leaf, checkpoint.path)
   if (!checkpoint || !piece || !equalBytes(checkpoint.leaf, run.checkpoints[i])) return undefined
   if (equalBytes(piece.leaf, run.pieces[i])) return undefined
   const { leaf } = pieceAddress(run.terms.layout, tokenAt(run, position + 1))

@@ -37,14 +37,17 @@ export function firstDifference(mine: Evidence, theirs: Evidence | undefined, sh
   return before ? { kind: 'page', page } : { kind: 'checkpoint', checkpoint }
 }
 
-/** The first checkpoint leaf that cannot stand where it does: n is its place, and exactly the last one stops. */
+/** The first checkpoint leaf that cannot stand where it does. */
 export function brokenCheckpoint(leaves: readonly Uint8Array[]): number | undefined {
-  const at = leaves.findIndex((leaf, i) => {
-    const place = new DataView(leaf.buffer, leaf.byteOffset, leaf.byteLength).getUint32(0, true)
-    const stops = (leaf[STOP_FLAG_AT] as number) !== 0
-    return place !== i || stops !== (i === leaves.length - 1)
-  })
+  const at = leaves.findIndex((leaf, i) => breaksByItself(leaf, i, leaves.length))
   return at < 0 ? undefined : at
+}
+
+/** Whether a checkpoint leaf cannot be the one at `index` of `count`: it says its place, and exactly the last one stops. */
+export function breaksByItself(leaf: Uint8Array, index: number, count: number): boolean {
+  const place = new DataView(leaf.buffer, leaf.byteOffset, leaf.byteLength).getUint32(0, true)
+  const stops = (leaf[STOP_FLAG_AT] as number) !== 0
+  return place !== index || stops !== (index === count - 1)
 }
 
 /** A place in `theirs` that differs; a missing end counts only where `theirs` has leaves of its own. */

@@ -1,6 +1,9 @@
 import { toBase64Url } from '../hashing/digest.ts'
 import { merkleRoot } from '../hashing/merkle.ts'
 import { checkpointLeaf } from '../machine/commitments.ts'
+import type { RunTerms } from '../machine/plan-parts.ts'
+import type { StatementView } from '../protocol/dispute.ts'
+import { pageLeafCount } from './trees.ts'
 
 /** What a run commits to, leaf by leaf: enough to say where two runs part. */
 export interface Evidence {
@@ -13,6 +16,17 @@ export interface Evidence {
 export interface EvidenceRoots {
   readonly checkpointRoot: string
   readonly kvRoot: string
+}
+
+/** Leaves that are as many as the statement says; others prove nothing, whatever root they have. */
+export function fittingEvidence(
+  run: { readonly terms: RunTerms },
+  { count }: StatementView,
+  evidence: Evidence | undefined,
+): Evidence | undefined {
+  const fits =
+    evidence?.checkpoints.length === count && evidence.pageLeaves.length === pageLeafCount(run, count)
+  return fits ? evidence : undefined
 }
 
 /** The roots of an evidence, as a result names them. */

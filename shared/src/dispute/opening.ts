@@ -4,7 +4,7 @@ import { checkpointLeaf } from '../machine/commitments.ts'
 import type { StatementView } from '../protocol/dispute.ts'
 import { structureProof } from './challenger-move.ts'
 import { firstDifference } from './compare.ts'
-import { type Evidence, evidenceRoots } from './evidence.ts'
+import { type Evidence, evidenceRoots, fittingEvidence } from './evidence.ts'
 import { type DisputeMessage, proven } from './message.ts'
 import { promptLeaves } from './prompt-tree.ts'
 import type { Retrace } from './retrace.ts'
@@ -23,7 +23,8 @@ export interface Claim {
  * result is the run's own.
  */
 export function openingMove(run: Retrace, claim: Claim): DisputeMessage | undefined {
-  const { statement, evidence } = claim
+  const { statement } = claim
+  const evidence = fittingEvidence(run, statement, claim.evidence)
   const broken = brokenByItself(run, claim)
   if (broken) return broken
   const { manifest, promptLength } = run.terms
@@ -62,7 +63,9 @@ function brokenByItself(run: Retrace, { job, accused, statement }: Claim): Dispu
 
 function differingTree(run: Retrace, statement: StatementView): DisputeTree | undefined {
   const own = evidenceRoots(run)
-  if (own.checkpointRoot !== statement.checkpointRoot) return 'checkpoints'
+  const isOther = own.checkpointRoot !== statement.checkpointRoot
+  // A root binds its leaves' number: under ours no other count can be shown.
+  if (isOther || run.checkpoints.length !== statement.count) return 'checkpoints'
   if (own.kvRoot !== statement.kvRoot) return 'pages'
   const answer = toBase64Url(merkleRoot([...leavesOfTree(run, 'answer')]))
   return answer === statement.answerRoot ? undefined : 'answer'

@@ -1,5 +1,12 @@
-import type { Retrace } from '@apus/shared'
-import { encodeCheckpoint, pageLeaf, type StopFlag } from '../../../shared/src/machine/index.ts'
+import { evidenceRoots, type Retrace } from '@apus/shared'
+import {
+  encodeCheckpoint,
+  Page,
+  pageLeaf,
+  planStage,
+  type StopFlag,
+  valueDigest,
+} from '../../../shared/src/machine/index.ts'
 
 const PAGE_ROWS = 64
 
@@ -57,5 +64,99 @@ export function stoppedAt(run: Retrace, count: number, flag: StopFlag): Retrace 
       if (position !== promptLength + count - 2 || stage !== manifest.layers + 1) return own
       return [...own.slice(0, -1), [Uint8Array.of(...last.subarray(4, 8), flag)]]
     },
+  })
+}
+
+/** The run with the values of one operation of a stage changed, and nothing that follows from them. */
+export function withOperation(
+  run: Retrace,
+  at: { readonly position: number; readonly stage: number; readonly name: string },
+  change: (leaves: readonly Uint8Array[]) => readonly Uint8Array[],
+): Retrace {
+  return pretending(run, {
+    operations: (position, stage) => {
+      const own = run.operations(position, stage)
+      if (position !== at.position || stage !== at.stage) return own
+      const k = planStage(run.terms, position, stage).findIndex(operation => operation.name === at.name)
+      return own.map((leaves, i) => (i === k ? change(leaves) : leaves))
+    },
+  })
+}
+
+/** Right tokens and pieces, and under every checkpoint a residual that nobody computed. */
+export function withFakeResiduals(run: Retrace, residual: Uint8Array): Retrace {
+  const { promptLength, manifest } = run.terms
+  const digest = valueDigest([residual])
+  return pretending(run, {
+    checkpoints: run.checkpoints.map(leaf => new Uint8Array(Buffer.concat([leaf.subarray(0, 9), digest]))),
+    operations: (position, stage) => {
+      const own = run.operations(position, stage)
+      if (position < promptLength - 1 || stage !== manifest.layers) return own
+      return [...own.slice(0, -1), [residual]]
+    },
+  })
+}
+
+/** Right tokens, and pages on which nothing is written. */
+export function withEmptyPages(run: Retrace): Retrace {
+  const empty = new Page(run.terms.manifest.headSize).encode()
+  return pretending(run, { page: () => empty, pageLeaves: run.pageLeaves.map(() => pageLeaf(empty)) })
+}
+
+/** The first of some runs whose result is not the honest one: many a wrong bit is rounded away. */
+export async function firstThatMatters<T>(
+  honest: Retrace,
+  choices: Iterable<T>,
+  make: (choice: T) => Retrace | Promise<Retrace>,
+): Promise<Retrace> {
+  const right = JSON.stringify(evidenceRoots(honest))
+  for (const choice of choices) {
+    const run = await make(choice)
+    if (JSON.stringify(evidenceRoots(run)) !== right) return run
+  }
+  throw new Error('nothing of this matters')
+}
+
+/** The run of a miner in whose copy of one of the machine's tables one bit is turned, at the first entry that matters. */
+export function withFlippedTable(
+  table: Uint32Array,
+  bit: number,
+  honest: Retrace,
+  make: () => Promise<Retrace>,
+): Promise<Retrace> {
+  const flip = (entry: number) => {
+    table[entry] = (table[entry] as number) ^ (1 << bit)
+  }
+  return firstThatMatters(honest, table.keys(), async entry => {
+    flip(entry)
+    const run = await make()
+    flip(entry)
+    return pretending(run, {
+      operations: (position, stage) => {
+        flip(entry)
+        try {
+          return run.operations(position, stage)
+        } finally {
+          flip(entry)
+        }
+      },
+    })
+  })
+}
+
+/** The run with the checkpoints of two tokens in each other's place. */
+export function withSwapped(run: Retrace, a: number, b: number): Retrace {
+  const checkpoints = run.checkpoints.slice()
+  checkpoints[a] = run.checkpoints[b] as Uint8Array
+  checkpoints[b] = run.checkpoints[a] as Uint8Array
+  return pretending(run, { checkpoints })
+}
+
+/** Everything right, but the number in one checkpoint. */
+export function withWrongNumber(run: Retrace, index: number, number: number): Retrace {
+  const leaf = Buffer.from(run.checkpoints[index] as Uint8Array)
+  leaf.writeUInt32LE(number)
+  return pretending(run, {
+    checkpoints: run.checkpoints.map((own, i) => (i === index ? new Uint8Array(leaf) : own)),
   })
 }

@@ -17,7 +17,7 @@ import {
 import type { LuaValue } from '../../../contracts-lua/tools/bundle.ts'
 import { jobNoise, type RunRequest } from '../../../shared/src/machine/index.ts'
 import type { SamplerSettings } from '../../../shared/src/protocol/sampler.ts'
-import type { Outcome, World } from '../contracts.ts'
+import { digestOf, type Outcome, type World } from '../contracts.ts'
 import {
   BASE_PRICE,
   type Cast,
@@ -65,6 +65,9 @@ export interface Side {
   readonly run: Retrace
   readonly statement: StatementView
 }
+
+/** What a liar reveals of itself when it is not what its run gives. */
+export type Claim = Pick<Side, 'run' | 'statement'>
 
 /** A job whose seats run a real model on the oracle: what they reveal can be disputed to the last chunk. */
 export class Trial {
@@ -148,7 +151,7 @@ export class Trial {
   }
 
   /** The same with a lie for each of the first seats; the liars come first. */
-  async computeWith(lies: readonly Retrace[], finish?: 'stop' | 'length'): Promise<Side[]> {
+  async computeWith(lies: readonly (Retrace | Claim)[], finish?: 'stop' | 'length'): Promise<Side[]> {
     const liar: string[] = []
     for (let i = 0; i < 40 && this.world.job(this.job).state !== 'revealing'; i++) {
       const [next] = seated(this.cast, this.job)
@@ -158,17 +161,24 @@ export class Trial {
       }
       const lie = lies[liar.length]
       if (lie) liar.push(next.address)
-      const run = lie ?? this.honest
-      const statement = statementOf(run, lie ? finish : undefined)
+      const { run, statement } = claimOf(lie ?? this.honest, lie && finish)
       this.sides.set(next.address, { miner: next, run, statement })
       await next.commit(this.job, this.resultOf(run, statement))
     }
     for (const side of this.sides.values()) {
-      const outcome = await side.miner.reveal(this.job, this.resultOf(side.run, side.statement))
+      const outcome = await this.reveal(side)
       if (outcome.code) throw new Error(`reveal refused: ${outcome.code}`)
     }
     const isLiar = (side: Side) => liar.includes(side.miner.address)
     return [...this.sides.values()].sort((a, b) => Number(isLiar(b)) - Number(isLiar(a)))
+  }
+
+  /** Reveals inline, or of an answer whose pieces are not under its root the id of where it is said to be. */
+  reveal({ miner, run, statement }: Side): Promise<Outcome> {
+    const result = this.resultOf(run, statement)
+    if (statementOf(run).answerRoot === statement.answerRoot) return miner.reveal(this.job, result)
+    const tags = { 'Answer-Id': digestOf('an answer'), 'Answer-Size': '1' }
+    return miner.reveal(this.job, result, tags, '')
   }
 
   resultOf(run: Retrace, statement: StatementView): Result & { pieces: string[] } {
@@ -184,16 +194,17 @@ export class Trial {
     return this.world.send(from, this.world.network, message.action, message.tags, data)
   }
 
-  /** The opening that a run of the challenger calls for, sent; returns the dispute's id or the refusal's code. */
-  async accuse(challenger: string, accused: Side, run: Retrace, evidence?: Evidence): Promise<Outcome> {
-    const message = openingMove(run, {
-      job: this.job,
-      accused: accused.miner.address,
-      statement: accused.statement,
-      evidence,
-    })
+  /** The opening that a run of the challenger calls for. */
+  opening(accused: Side, run: Retrace, evidence?: Evidence): DisputeMessage {
+    const { statement, miner } = accused
+    const message = openingMove(run, { job: this.job, accused: miner.address, statement, evidence })
     if (!message) throw new Error('there is nothing to accuse')
-    return this.send(challenger, message)
+    return message
+  }
+
+  /** The opening, sent; returns the dispute's id or the refusal's code. */
+  async accuse(challenger: string, accused: Side, run: Retrace, evidence?: Evidence): Promise<Outcome> {
+    return this.send(challenger, this.opening(accused, run, evidence))
   }
 
   /** An opening by a side against another one that shows the prompt, whatever they have said. */
@@ -290,5 +301,8 @@ export interface Played {
   readonly evaluationMs: number
   readonly refusals: readonly string[]
 }
+
+const claimOf = (lie: Retrace | Claim, finish?: 'stop' | 'length'): Claim =>
+  'statement' in lie ? lie : { run: lie, statement: statementOf(lie, finish) }
 
 const proving = (bundle: MemoryBundle) => provingBundle(bundle.root, bundle.leaves)
