@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises'
-import { aoConfigSchema, connectAo, describeError, loadWallet, readConfig } from '@apus/shared'
+import { aoConfigSchema, connectAo, describeError, loadWallet, readConfigFile } from '@apus/shared'
 import { Command } from 'commander'
 import { z } from 'zod'
 import { deployContracts, writeDeployment } from './deploy-contracts.ts'
@@ -19,8 +18,7 @@ await new Command('deploy')
   .option('--out <file>', 'where the addresses go', 'addresses.json')
   .action(async (options: { settings: string; wallet: string; out: string }) => {
     try {
-      const text = await readFile(options.settings, 'utf8')
-      const { ao, token, balances, parameters } = readConfig(settings, JSON.parse(text))
+      const { ao, token, balances, parameters } = await readConfigFile(settings, options.settings)
       const deployment = await deployContracts(connectAo(ao, await loadWallet(options.wallet)), {
         ...(token ? { token } : {}),
         ...(balances ? { balances } : {}),

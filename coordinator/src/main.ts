@@ -13,14 +13,14 @@ import {
   NODE_KEY_BYTES,
   type NodeKey,
   nodeKey,
-  readConfig,
+  readConfigFile,
   Secret,
   saveWallet,
   type Wallet,
 } from '@apus/shared'
 import { Command } from 'commander'
 import { createBullmqBoard } from './adapters/bullmq-board.ts'
-import { type Settings, settingsSchema } from './config.ts'
+import { settingsSchema } from './config.ts'
 import { createCoordinator } from './coordinator.ts'
 
 const program = new Command('apus-coordinator').description(
@@ -41,7 +41,7 @@ await program.parseAsync().catch((error: unknown) => {
 })
 
 async function start(file: string): Promise<void> {
-  const settings = await readSettings(file)
+  const settings = await readConfigFile(settingsSchema, file)
   const folder = dirname(file)
   const wallet = await openWallet(resolve(folder, settings.wallet))
   const key = await openKey(resolve(folder, settings.key))
@@ -66,22 +66,6 @@ async function start(file: string): Promise<void> {
   console.log(JSON.stringify({ ...ready, pid: process.pid }))
   await signalled
   await coordinator.stop()
-}
-
-async function readSettings(file: string): Promise<Settings> {
-  let text: string
-  try {
-    text = await readFile(file, 'utf8')
-  } catch (cause) {
-    throw new ApusError('config-missing', `The settings file ${file} cannot be read.`, { cause })
-  }
-  let values: unknown
-  try {
-    values = JSON.parse(text)
-  } catch (cause) {
-    throw new ApusError('config-invalid', `${file} is not JSON.`, { cause })
-  }
-  return readConfig(settingsSchema, values)
 }
 
 async function openWallet(path: string): Promise<Wallet> {

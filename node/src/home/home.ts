@@ -5,11 +5,13 @@ import { join, resolve } from 'node:path'
 import {
   ApusError,
   createWallet,
+  errorCode,
   loadWallet,
   NODE_KEY_BYTES,
   type NodeKey,
   nodeKey,
   readConfig,
+  readConfigFile,
   saveWallet,
   type Wallet,
 } from '@apus/shared'
@@ -48,21 +50,14 @@ export async function createHome(home: Home): Promise<void> {
 /** Errors: `home-missing`, `config-invalid` naming every fault at once. */
 export async function readSettings(home: Home): Promise<Settings> {
   const path = join(home.path, SETTINGS_FILE)
-  let text: string
   try {
-    text = await readFile(path, 'utf8')
+    return await readConfigFile(settingsSchema, path)
   } catch (cause) {
+    if (errorCode(cause) !== 'config-missing') throw cause
     throw new ApusError('home-missing', `There are no settings at ${path}; run "apus-node init" first.`, {
       cause,
     })
   }
-  let values: unknown
-  try {
-    values = JSON.parse(text)
-  } catch (cause) {
-    throw new ApusError('config-invalid', `${path} is not JSON.`, { cause })
-  }
-  return readConfig(settingsSchema, values)
 }
 
 /** Writes new settings after checking them. Errors: `config-invalid`, `home-exists`. */
