@@ -103,9 +103,13 @@ export class BalanceSheet {
 }
 
 /** The figures in one line, to stand beside a test. */
-export const told = ({ hostile, others, messages, bytes, meanMs }: Figures): string =>
-  `hostile ${inApus(hostile)} APUS, others ${inApus(others.reduce((a, b) => Math.min(a, b)))} APUS at least, ` +
-  `${messages} messages, ${bytes} bytes, ${meanMs.toFixed(1)} ms each`
+export function told({ hostile, others, messages, bytes, meanMs }: Figures): string {
+  const [least = 0n] = others.toSorted((a, b) => (a < b ? -1 : 1))
+  return (
+    `hostile ${inApus(hostile)} APUS, each other ${inApus(least)} APUS or more, ` +
+    `${messages} messages, ${bytes} bytes, ${meanMs.toFixed(1)} ms each`
+  )
+}
 
 const inApus = (units: bigint): string => (Number(units / 10n ** 6n) / 10 ** 6).toFixed(3)
 const sum = (units: readonly bigint[]): bigint => units.reduce((total, u) => total + u, 0n)
