@@ -133,14 +133,19 @@ class Docket {
     const opened = await trial.send(prover.miner.address, opening)
     expect(opened.code).toBeUndefined()
     const isOpen = world.entry('disputes', opened.id) !== undefined
+    let owed: DisputeMessage | undefined
     const played = isOpen
       ? await trial.play(opened.id, prover.run, side, {
           ...(evidence ? { evidence } : {}),
-          tamper: (view, message) =>
-            view.turn === 'accused' && liar.answers ? liar.answers(view, message, trial) : message,
+          tamper: (view, message) => {
+            if (view.turn === 'challenger') return message
+            owed = message
+            return liar.answers ? liar.answers(view, message, trial) : message
+          },
         })
       : undefined
     expect(played?.view.state ?? 'at once').toBe(liar.verdict)
+    if (owed) expect((await trial.send(side.miner.address, owed)).code).toBe('unknown-dispute')
     expect(played?.refusals ?? []).toEqual(liar.refused ?? [])
     const messages = 1 + (played?.messages.length ?? 0)
     expect(messages).toBeLessThanOrEqual(liar.messages ?? MAX_MESSAGES)
