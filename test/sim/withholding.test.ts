@@ -4,7 +4,7 @@ import { convicts, type Liar } from '../support/dispute/docket.ts'
 import { flipBit } from '../support/dispute/flip.ts'
 import { withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
 import { statementOf } from '../support/dispute/play.ts'
-import type { Trial } from '../support/dispute/trial.ts'
+import { TRIAL_SHAPE, type Trial } from '../support/dispute/trial.ts'
 
 type Answer = 'Answer-Level' | 'Answer-Pages' | 'Answer-Stages' | 'Answer-Operations' | 'Answer-Chunks'
 type Data = Readonly<Record<string, unknown>>
@@ -166,3 +166,34 @@ convicts('withholds', [
     ...silent('wrong-nodes'),
   },
 ])
+
+// 2,048 K/V pages: their tree is shown in two answers.
+const WIDE = { ...TRIAL_SHAPE, layers: 8, width: 32, heads: 64, kvHeads: 64, hidden: 33, context: 128 }
+const LAST_PAGE = 2047
+
+const wrongLastRow = ({ honest }: Trial) => withWrongRow(honest, LAST_PAGE, 0)
+
+const belowTheTop =
+  (change: (data: Data) => unknown): NonNullable<Liar['answers']> =>
+  (view, owed) =>
+    owed.action === 'Answer-Level' && view.level === 0 ? { ...owed, data: change(owed.data as Data) } : owed
+
+convicts(
+  'withholds of a tree in two levels',
+  [
+    { name: 'nothing', lies: wrongLastRow, verdict: 'proven', messages: 13 },
+    {
+      name: 'one level node',
+      lies: wrongLastRow,
+      answers: belowTheTop(data => ({ nodes: cut(data.nodes) })),
+      ...silent('wrong-nodes'),
+    },
+    {
+      name: 'what is under one level node, and shows other leaves',
+      lies: wrongLastRow,
+      answers: belowTheTop(data => ({ nodes: turned(data.nodes) })),
+      ...silent('wrong-nodes'),
+    },
+  ],
+  { shape: WIDE, promptLength: 63, maxTokens: 3 },
+)
