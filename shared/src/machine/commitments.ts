@@ -39,3 +39,6 @@ export function encodeCheckpoint(n: number, token: number, stop: StopFlag, resid
 export const checkpointLeaf = (checkpoint: Uint8Array): Uint8Array => merkleLeaf(CHECKPOINT, checkpoint)
 export const pageLeaf = (page: Uint8Array): Uint8Array => merkleLeaf(PAGE, page)
 export const pieceLeaf = (piece: Uint8Array): Uint8Array => merkleLeaf(PIECE, piece)
+
+/** Hash of a bundle's leaf. */
+export const bundleLeaf = (leaf: Uint8Array): Uint8Array => merkleLeaf('apus.machine.1/bundle', leaf)

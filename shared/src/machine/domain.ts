@@ -4,29 +4,29 @@ import {
   decodePieces,
   PIECES_PER_LEAF,
   piecesInLeaf,
-  type Tensor,
-  tileOf,
+  type TilePlace,
+  TOKENIZER_LEAF,
+  tileAt,
 } from './layout.ts'
 import { decodeTile, SEGMENT, type Tile } from './linear.ts'
 import { decodeManifest, type Manifest } from './manifest.ts'
 import { SAT } from './numbers.ts'
 import { LEAF_VALUES } from './quantizer.ts'
 
-const MAX_MULTIPLIER = 2047
-const MAX_SHIFT = 56
-const MAX_PIECE_BYTES = 256
-const TOKENIZER_LEAF = 16_384
+export const MAX_MULTIPLIER = 2047
+export const SHIFTS = { least: 1, most: 56 } as const
+export const MAX_PIECE_BYTES = 256
 const FREQUENCY_LIMIT = 1n << 44n
 /** What the shift of an embedding's row leaves after both formats (SPEC.md §3.2). */
-const EMBEDDING_SHIFTS = { least: -12, most: 30 } as const
+export const EMBEDDING_SHIFTS = { least: -12, most: 30 } as const
 
 /** Checks that a bundle's leaf has its length and only values that the machine allows (SPEC.md §5). Errors: `bundle-invalid`. */
 export function checkLeaf(manifest: Manifest, layout: BundleLayout, index: number, leaf: Uint8Array): void {
-  const tensor = layout.tensors.findLast(({ first }) => first <= index)
+  const tile = tileAt(layout, index)
   if (index === 0) decodeManifest(leaf)
   else if (index === layout.frequencies) checkFrequencies(manifest, leaf)
-  else if (!tensor) checkGains(manifest, (index - layout.gains(0)) % layout.gainLeaves, leaf)
-  else if (index < layout.pieces) checkTile(manifest, tensor, index, leaf)
+  else if (tile) checkTile(manifest, tile, leaf)
+  else if (index < layout.pieces) checkGains(manifest, (index - layout.gains(0)) % layout.gainLeaves, leaf)
   else if (index < layout.tokenizer) checkPieces(manifest, index - layout.pieces, leaf)
   else
     checkLength(
@@ -59,22 +59,20 @@ function checkGains({ width }: Manifest, leafOfNorm: number, leaf: Uint8Array): 
 
 const isStored = (v: number): boolean => Math.abs(v) <= SAT
 
-function checkTile(manifest: Manifest, tensor: Tensor, index: number, leaf: Uint8Array): void {
-  const segment = (index - tensor.first) % tensor.segments
-  const block = Math.floor((index - tensor.first) / tensor.segments)
-  const { rows, columns } = tileOf(tensor, block * tensor.tileRows, segment)
+function checkTile(
+  manifest: Manifest,
+  { tensor, segment, rows, columns }: TilePlace,
+  leaf: Uint8Array,
+): void {
   checkLength(leaf, rows * (columns + columns / 16 + 5))
   const tile = decodeTile(leaf, rows, columns)
-  demand(
-    tile.weights.every(w => w >= -127),
-    'a weight of -128',
-  )
+  demand(!tile.weights.includes(-128), 'a weight of -128')
   demand(
     tile.multipliers.every(m => m <= MAX_MULTIPLIER),
     'a multiplier above 2047',
   )
   demand(
-    tile.shifts.every(s => s >= 1 && s <= MAX_SHIFT),
+    tile.shifts.every(s => s >= SHIFTS.least && s <= SHIFTS.most),
     'a shift that is not 1 to 56',
   )
   demand(tile.biases.every(isStored), 'a bias of 2^30 or more')
@@ -82,6 +80,14 @@ function checkTile(manifest: Manifest, tensor: Tensor, index: number, leaf: Uint
   demand(paddingIsZero(tile, tensor.columns - segment * SEGMENT), 'a weight in the padding')
   const embeds = tensor.kind === 'embedding' || (tensor.kind === 'output' && manifest.tied)
   if (embeds) checkEmbedding(tile, manifest.formats.residual)
+}
+
+/** Refuses segments of the same rows whose shifts differ. Errors: `bundle-invalid`. */
+export function demandSameShifts(first: Uint8Array, other: Uint8Array): void {
+  demand(
+    other.every((shift, row) => shift === first[row]),
+    'segments of a row with different shifts',
+  )
 }
 
 const paddingIsZero = ({ weights, columns }: Tile, used: number): boolean =>

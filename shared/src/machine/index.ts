@@ -1,3 +1,4 @@
+export * from './bundle-domain.ts'
 export * from './commitments.ts'
 export * from './domain.ts'
 export * from './engine.ts'

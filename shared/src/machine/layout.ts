@@ -4,7 +4,7 @@ import type { Manifest } from './manifest.ts'
 import { LEAF_VALUES, type PlaneCount } from './quantizer.ts'
 
 export const PIECES_PER_LEAF = 64
-const TOKENIZER_LEAF = 16_384
+export const TOKENIZER_LEAF = 16_384
 
 export type TensorKind = 'embedding' | 'output' | 'qkv' | 'o' | 'gateUp' | 'down'
 
@@ -98,6 +98,21 @@ export function tileOf(tensor: Tensor, row: number, segment = 0): TileAddress {
     columns: Math.min(SEGMENT, padded - segment * SEGMENT),
     segment,
   }
+}
+
+/** A tile and the matrix that it belongs to. */
+export interface TilePlace extends TileAddress {
+  readonly tensor: Tensor
+}
+
+/** The tile that a leaf is, or undefined for a leaf of another kind. */
+export function tileAt(layout: BundleLayout, leaf: number): TilePlace | undefined {
+  if (leaf >= layout.pieces) return undefined
+  const tensor = layout.tensors.findLast(({ first }) => first <= leaf)
+  if (!tensor) return undefined
+  const tile = leaf - tensor.first
+  const row = Math.floor(tile / tensor.segments) * tensor.tileRows
+  return { tensor, ...tileOf(tensor, row, tile % tensor.segments) }
 }
 
 /** Leaf and place in it of a token's piece. */

@@ -1,5 +1,5 @@
 import { ApusError } from '../kit/errors.ts'
-import { checkLeaf } from './domain.ts'
+import { checkLeaf, demandSameShifts } from './domain.ts'
 import { type BundleLayout, bundleLayout, decodePieces, piecesInLeaf, type Tensor, tileOf } from './layout.ts'
 import { decodeTile, type Tile } from './linear.ts'
 import { decodeManifest, type Manifest } from './manifest.ts'
@@ -52,7 +52,7 @@ export class Model {
     let tile = this.#tiles.get(address.leaf)
     if (!tile) {
       tile = decodeTile(this.#leaf(address.leaf), address.rows, address.columns)
-      if (segment > 0) this.#demandShiftsOf(this.tile(tensor, row, 0)[0], tile)
+      if (segment > 0) demandSameShifts(this.tile(tensor, row, 0)[0].shifts, tile.shifts)
       this.#tiles.set(address.leaf, tile)
     }
     return [tile, row - address.row]
@@ -72,10 +72,5 @@ export class Model {
     const leaf = this.#bundle.leaf(index)
     checkLeaf(this.manifest, this.layout, index, leaf)
     return leaf
-  }
-
-  #demandShiftsOf(first: Tile, tile: Tile): void {
-    if (tile.shifts.every((shift, row) => shift === first.shifts[row])) return
-    throw new ApusError('bundle-invalid', 'The segments of a row have different shifts.')
   }
 }

@@ -8,7 +8,7 @@ import { LeafStream } from '../../../node/src/engine/webgpu/leaf-stream.ts'
 import { loadWeights } from '../../../node/src/engine/webgpu/load-weights.ts'
 import { tableWords } from '../../../node/src/engine/webgpu/table-words.ts'
 import type { LinearTuning } from '../../../node/src/engine/webgpu/tuning.ts'
-import type { Manifest } from '../../../shared/src/machine/index.ts'
+import { inDomain, type Manifest } from '../../../shared/src/machine/index.ts'
 
 interface KernelTime {
   readonly name: string
@@ -33,7 +33,7 @@ export async function profileKernels(
   const weights = await allocateWeights(gpu, shape)
   const state = await allocateState(gpu, shape, { sequences: 1, columns: 4, positions: 1024 }, tableWords())
   try {
-    const leaves = new LeafStream(new SeededBundle(shape, seed).leaves())
+    const leaves = new LeafStream(inDomain(new SeededBundle(shape, seed).leaves()))
     await leaves.take()
     await loadWeights(gpu, weights, shape, leaves)
     const pass = await compileForwardPass(gpu, shape, weights, state, tuning)

@@ -1,17 +1,20 @@
-import { copyFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { copyFile, cp, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { decodeCanonical, errorCode, fromBase64Url, merkleLeaf, verifyMerklePath } from '@apus/shared'
+import { errorCode, fromBase64Url, merkleLeaf, verifyMerklePath } from '@apus/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { decodeTokenizerSection } from '../../../node/src/models/bundle-tokenizer.ts'
 import { withGguf } from '../../../node/src/models/gguf/read-gguf.ts'
-import { type BundleManifest, DEFAULT_PLANES } from '../../../node/src/models/import/bundle-manifest.ts'
-import { tileRows } from '../../../node/src/models/import/encode-tensor.ts'
+import { alone } from '../../../node/src/models/import/alone.ts'
+import { DEFAULT_PLANES } from '../../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../../node/src/models/import/import-gguf.ts'
 import { linearSources } from '../../../node/src/models/import/linear-source.ts'
 import { rowFormats } from '../../../node/src/models/import/number-formats.ts'
 import { sourceModel } from '../../../node/src/models/import/source-model.ts'
+import { BundleWriter } from '../../../node/src/models/store/bundle-writer.ts'
 import { ModelStore } from '../../../node/src/models/store/model-store.ts'
+import { tileRows } from '../../../shared/src/machine/linear.ts'
+import { decodeManifest, type Manifest } from '../../../shared/src/machine/manifest.ts'
 import { type RandomModel, randomModel } from '../../support/gguf/random-model.ts'
 import { bpeVocabulary, sentencePieceVocabulary } from '../../support/gguf/vocabularies.ts'
 
@@ -63,10 +66,10 @@ function decodeRows(tiles: readonly Uint8Array[], rows: number, columns: number)
   return { rows: out, tiles: tile }
 }
 
-async function checkBundle(gguf: string, root: string): Promise<BundleManifest> {
+async function checkBundle(gguf: string, root: string): Promise<Manifest> {
   const bundle = await store.open(root)
   const leaves = await bundle.leaves(0, bundle.leafCount)
-  const manifest = decodeCanonical(leaves[0]!) as BundleManifest
+  const manifest = decodeManifest(leaves[0]!)
   const { formats } = manifest
   let next = 1 + 1 + (2 * manifest.layers + 1) * Math.ceil(manifest.width / 1024)
   let worst = 0
@@ -269,6 +272,24 @@ describe('importing a model', () => {
     )
   })
 
+  it('lets one of two imports of the same model through, and waits for no dead one', async () => {
+    const gguf = await write('twice.gguf', random({ seed: 12 }))
+    const where = join(folder, 'twice')
+    const results = await Promise.allSettled([
+      importGguf(gguf, where, options),
+      importGguf(gguf, where, options),
+    ])
+    const roots = results.flatMap(r => (r.status === 'fulfilled' ? [r.value] : []))
+    for (const r of results) if (r.status === 'rejected') expect(errorCode(r.reason)).toBe('import-busy')
+    await new ModelStore(where).verify(roots[0]!)
+    expect((await readdir(where)).sort()).toEqual([...new Set(roots)])
+
+    const lock = join(folder, 'lock')
+    await writeFile(lock, '')
+    expect(await alone(lock, async () => codeOf(alone(lock, async () => 'no', 2)), 1)).toBe('import-busy')
+    expect(await readdir(folder)).not.toContain('lock')
+  })
+
   it('refuses models that the machine cannot run, with a code', async () => {
     const refused = async (change: Partial<RandomModel>) =>
       codeOf(importGguf(await write('bad.gguf', random(change)), store.folder, options))
@@ -317,6 +338,30 @@ describe('the store of bundles', () => {
     expect(await codeOf(own.open(root))).toBe('bundle-corrupt')
     await copyFile(join(folder, 'good'), file)
     await own.verify(root)
+
+    // What is no bundle of the machine, though every byte of it is what its root says.
+    const good = await own.open(root)
+    const weights = (await good.leaves(0, good.leafCount)).map(leaf => Uint8Array.from(leaf))
+    await good.close()
+    const first = weights.findIndex(leaf => leaf.length > 1500)
+    const forge = await BundleWriter.open(join(own.folder, '.forged'))
+    for (const [i, leaf] of weights.entries()) await forge.append(i === first ? leaf.with(0, 128) : leaf)
+    await forge.mark('all')
+    const forged = await forge.finish(own.folder)
+    expect(await codeOf(own.verify(forged))).toBe('bundle-invalid')
+    await rename(own.path(forged), join(folder, 'forged'))
+
+    // A bundle under another's name, and one whose list of leaves was cut together with it.
+    await cp(own.path(root), own.path(forged), { recursive: true })
+    expect(await codeOf(own.open(forged))).toBe('bundle-corrupt')
+    await own.remove(forged)
+    const lengths = weights.map(leaf => leaf.length)
+    await truncate(
+      file,
+      lengths.slice(0, -1).reduce((a, b) => a + b, 0),
+    )
+    await truncate(join(own.path(root), 'leaves'), 36 * (lengths.length - 1))
+    expect(await codeOf(own.verify(root))).toBe('bundle-corrupt')
 
     const other = `${root.slice(0, -1)}${root.endsWith('A') ? 'E' : 'A'}`
     expect(await codeOf(own.open(other))).toBe('bundle-missing')

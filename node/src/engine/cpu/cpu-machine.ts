@@ -1,11 +1,13 @@
 import { ApusError } from '@apus/shared'
 import {
+  type BundleLeaves,
   bundleLayout,
   checkRequest,
   decodeManifest,
   decodePieces,
   EXP2,
   encodeCheckpoint,
+  inDomain,
   LOG2,
   type MachineEngine,
   type Manifest,
@@ -46,11 +48,6 @@ export interface CpuOptions {
   readonly commits?: boolean
 }
 
-/** A bundle's leaves in order, each already known to belong to its root. */
-export type Leaves =
-  | AsyncIterable<readonly [index: number, leaf: Uint8Array]>
-  | Iterable<readonly [index: number, leaf: Uint8Array]>
-
 /** The machine on CPU threads: runs go on together and share every pass over the weights. */
 export class CpuMachine implements MachineEngine {
   readonly manifest: Manifest
@@ -76,15 +73,11 @@ export class CpuMachine implements MachineEngine {
   }
 
   /** Reads a whole bundle into memory. Errors: `bundle-invalid`, `out-of-memory`, those of the leaves. */
-  static async load(leaves: Leaves, options: CpuOptions): Promise<CpuMachine> {
+  static async load(leaves: BundleLeaves, options: CpuOptions): Promise<CpuMachine> {
     let parts: ReturnType<typeof prepare> | undefined
     const pieces: Uint8Array[] = []
-    for await (const [index, leaf] of leaves) {
-      if (index === 0) {
-        parts = prepare(decodeManifest(leaf), options)
-        continue
-      }
-      if (parts === undefined) throw new ApusError('bundle-invalid', 'The bundle has no manifest.')
+    for await (const [index, leaf] of inDomain(leaves)) {
+      parts ??= prepare(decodeManifest(leaf), options)
       const { manifest, layout, placer } = parts
       placer.place(index, leaf)
       if (index >= layout.pieces && index < layout.tokenizer) {
@@ -93,9 +86,7 @@ export class CpuMachine implements MachineEngine {
         )
       }
     }
-    if (parts === undefined || parts.placer.missing > 0 || pieces.length !== parts.manifest.vocab) {
-      throw new ApusError('bundle-invalid', 'The bundle has too few leaves.')
-    }
+    if (parts === undefined) throw new RangeError('a complete bundle has a manifest')
     return new CpuMachine(parts.manifest, pieces, parts.plan, parts.memories, options.commits ?? true)
   }
 

@@ -12,16 +12,7 @@ export interface Kernels {
   /** 0 exp2, 1 sine, 2 sigmoid, 3 log2. */
   tableAddress(table: number): Address
   readonly TABLES_END: WebAssembly.Global
-  tileInDomain(
-    tile: Address,
-    rows: number,
-    columns: number,
-    used: number,
-    minShift: number,
-    maxShift: number,
-    biased: 0 | 1,
-  ): 0 | 1
-  packTile(tile: Address, rows: number, segment: number, row: number, tensor: Address, columns: number): 0 | 1
+  packTile(tile: Address, rows: number, segment: number, row: number, tensor: Address, columns: number): void
   quantise(v: Address, n: number, planes: number, out: Address, fromBlock: number, toBlock: number): void
   linear(
     tensor: Address,

@@ -1,8 +1,10 @@
 import { ApusError } from '@apus/shared'
 import {
+  type BundleLeaves,
   checkRequest,
   decodeManifest,
   encodeCheckpoint,
+  inDomain,
   type MachineEngine,
   type Manifest,
   type RunRequest,
@@ -17,7 +19,7 @@ import type { GpuDevice } from './gpu-device.ts'
 import { GpuModel } from './gpu-model.ts'
 import { allocateState, destroyState, type StateSizes } from './gpu-state.ts'
 import { allocateWeights, destroyWeights } from './gpu-weights.ts'
-import { LeafStream, type Leaves } from './leaf-stream.ts'
+import { LeafStream } from './leaf-stream.ts'
 import { loadPieces, loadWeights } from './load-weights.ts'
 import { StepQueue } from './step-queue.ts'
 import { tableWords } from './table-words.ts'
@@ -59,8 +61,12 @@ export class GpuMachine implements MachineEngine {
    * Loads a bundle onto the device, which outlives this machine. Errors: `bundle-invalid`, `gpu-error`, `device-lost`,
    * `gpu-out-of-memory`, those of the leaves.
    */
-  static async load(gpu: GpuDevice, bundle: Leaves, options: GpuMachineOptions = {}): Promise<GpuMachine> {
-    const leaves = new LeafStream(bundle)
+  static async load(
+    gpu: GpuDevice,
+    bundle: BundleLeaves,
+    options: GpuMachineOptions = {},
+  ): Promise<GpuMachine> {
+    const leaves = new LeafStream(inDomain(bundle))
     const releases: (() => void)[] = []
     const release = () => {
       for (const free of releases) free()
@@ -78,6 +84,7 @@ export class GpuMachine implements MachineEngine {
       releases.push(() => destroyState(state))
       await loadWeights(gpu, weights, manifest, leaves)
       const pieces = await loadPieces(manifest, leaves)
+      await leaves.finish()
       const tuning = options.tuning ?? tuningFor(gpu.info.software)
       const pass = await compileForwardPass(gpu, manifest, weights, state, tuning)
       return new GpuMachine(manifest, pieces, new GpuModel(gpu, manifest, state, pass), release)

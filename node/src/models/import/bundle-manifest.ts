@@ -1,4 +1,5 @@
-import { ApusError } from '@apus/shared'
+import { ApusError, encodeCanonical } from '@apus/shared'
+import { decodeManifest, type Manifest, SHAPE_LIMITS } from '@apus/shared/machine'
 import { exactFraction, roundedQuotient } from './exact-numbers.ts'
 import { provableContext } from './machine-limits.ts'
 import type { NumberFormats } from './number-formats.ts'
@@ -18,23 +19,20 @@ export const DEFAULT_PLANES: Planes = { qkv: 2, o: 2, gateUp: 1, down: 2, output
 
 export const planesKey = (p: Planes): string => [p.qkv, p.o, p.gateUp, p.down, p.output].join('')
 
-const MAX_NAME_BYTES = 128
-const MAX_EPSILON = 1n << 48n
-
-/** The manifest of a bundle: the first leaf, from which the layout of all others follows. */
+/** The manifest of a bundle: the first leaf, from which the layout of all others follows. Errors: `model-unsupported`, `bundle-invalid`. */
 export function bundleManifest(
   m: SourceModel,
   stop: readonly number[],
   formats: NumberFormats,
   planes: Planes,
   tokenizerBytes: number,
-) {
+): Manifest {
   const { numerator, denominator } = exactFraction(m.epsilon)
   const scale = BigInt(m.width) << BigInt(2 * formats.residual)
   const epsilon = roundedQuotient(numerator * scale, denominator)
-  if (epsilon >= MAX_EPSILON)
+  if (epsilon > SHAPE_LIMITS.epsilon)
     throw new ApusError('model-unsupported', 'The norm epsilon of the model is too large for the machine.')
-  return {
+  const manifest = {
     machine: 1,
     name: shortened(m.name),
     layers: m.layers,
@@ -52,14 +50,13 @@ export function bundleManifest(
     stop: [...stop],
     tokenizerBytes,
   }
+  return decodeManifest(encodeCanonical(manifest))
 }
-
-export type BundleManifest = ReturnType<typeof bundleManifest>
 
 function shortened(name: string): string {
   let short = ''
   for (const character of name.toWellFormed())
-    if (Buffer.byteLength(short + character) <= MAX_NAME_BYTES) short += character
+    if (Buffer.byteLength(short + character) <= SHAPE_LIMITS.nameBytes) short += character
     else break
   return short
 }

@@ -1,6 +1,13 @@
 import type { FileHandle } from 'node:fs/promises'
 import { ApusError, encodeCanonical } from '@apus/shared'
-import type { BundleManifest } from './bundle-manifest.ts'
+import {
+  LEAF_VALUES,
+  MAX_PIECE_BYTES,
+  type Manifest,
+  PIECES_PER_LEAF,
+  SAT,
+  TOKENIZER_LEAF,
+} from '@apus/shared/machine'
 import { encodeTensor } from './encode-tensor.ts'
 import { fixedRoot, nearestDouble, ONE } from './exact-numbers.ts'
 import type { LinearSource } from './linear-source.ts'
@@ -17,19 +24,13 @@ export interface Section {
 export interface BundleParts {
   readonly file: FileHandle
   readonly model: SourceModel
-  readonly manifest: BundleManifest
+  readonly manifest: Manifest
   readonly sources: readonly LinearSource[]
   readonly frequencies: readonly bigint[]
   readonly formats: NumberFormats
   readonly pieces: readonly Uint8Array[]
   readonly tokenizerSection: Uint8Array
 }
-
-const GAINS_PER_LEAF = 1024
-const PIECES_PER_LEAF = 64
-const MAX_PIECE_BYTES = 256
-const TOKENIZER_LEAF_BYTES = 16_384
-const SATURATION = 2 ** 30 - 1
 
 /** All sections of a bundle in their order. */
 export function bundleSections(parts: BundleParts): Section[] {
@@ -63,7 +64,7 @@ export function bundleSections(parts: BundleParts): Section[] {
         ),
     })),
     { name: 'pieces', leaves: () => pieceLeaves(parts.pieces) },
-    { name: 'tokenizer', leaves: () => slices(parts.tokenizerSection, TOKENIZER_LEAF_BYTES) },
+    { name: 'tokenizer', leaves: () => slices(parts.tokenizerSection, TOKENIZER_LEAF) },
   ]
 }
 
@@ -72,11 +73,11 @@ function* gainLeaves(gains: Float32Array, width: number, name: string): Generato
   const unit = nearestDouble(fixedRoot(BigInt(width) * ONE)) * (1 << NORM_BITS)
   const fixed = Int32Array.from(gains, gain => {
     const value = Math.round(gain * unit)
-    if (Math.abs(value) > SATURATION)
+    if (Math.abs(value) > SAT)
       throw new ApusError('model-unsupported', `A gain of ${name} is too large for the machine.`)
     return value
   })
-  yield* slices(new Uint8Array(fixed.buffer), GAINS_PER_LEAF * 4)
+  yield* slices(new Uint8Array(fixed.buffer), LEAF_VALUES * 4)
 }
 
 function* pieceLeaves(pieces: readonly Uint8Array[]): Generator<Uint8Array> {

@@ -1,30 +1,13 @@
 import type { FileHandle } from 'node:fs/promises'
 import { ApusError } from '@apus/shared'
+import { EMBEDDING_SHIFTS, GROUP, SAT, SEGMENT, SHIFTS, tileRows } from '@apus/shared/machine'
 import type { LinearSource } from './linear-source.ts'
 import { type NumberFormats, rowFormats } from './number-formats.ts'
-import { GROUP, type QuantisedRow, quantiseRow } from './quantise-row.ts'
-
-const SEGMENT = 8192
-const TILE_WEIGHTS = 16_384
-const MAX_TILE_ROWS = 64
-const MIN_SHIFT = 1
-const MAX_SHIFT = 56
-/** Bounds of exponent − residual bits for rows that also serve as embeddings. */
-const MIN_EMBEDDING_SHIFT = -12
-const MAX_EMBEDDING_SHIFT = 30
-const SATURATION = 2 ** 30 - 1
+import { type QuantisedRow, quantiseRow } from './quantise-row.ts'
 
 interface MachineRow extends QuantisedRow {
   readonly shift: number
   readonly bias: number
-}
-
-/** Rows of a tile for a matrix of this many columns: the largest power of two that keeps a tile at 16,384 weights. */
-export function tileRows(columns: number): number {
-  const width = Math.min(Math.ceil(columns / GROUP) * GROUP, SEGMENT)
-  let rows = MAX_TILE_ROWS
-  while (rows * width > TILE_WEIGHTS) rows /= 2
-  return rows
 }
 
 /** The tiles of a matrix in the order of a bundle. */
@@ -44,8 +27,8 @@ export async function* encodeTensor(
       const { input, output } = rowFormats(source.kind, r, valueRows, formats)
       const change = input - output
       const bounds = {
-        min: Math.max(MIN_SHIFT - change, embeds ? MIN_EMBEDDING_SHIFT + formats.residual : -Infinity),
-        max: Math.min(MAX_SHIFT - change, embeds ? MAX_EMBEDDING_SHIFT + formats.residual : Infinity),
+        min: Math.max(SHIFTS.least - change, embeds ? EMBEDDING_SHIFTS.least + formats.residual : -Infinity),
+        max: Math.min(SHIFTS.most - change, embeds ? EMBEDDING_SHIFTS.most + formats.residual : Infinity),
       }
       const { values, factor, bias } = await read(r)
       const row = quantiseRow(values, factor, bounds)
@@ -75,7 +58,7 @@ function encodeTile(rows: readonly MachineRow[], from: number, to: number): Uint
 
 function fixedBias(bias: number, bits: number): number {
   const fixed = Math.round(bias * (1 << bits))
-  if (Math.abs(fixed) > SATURATION)
+  if (Math.abs(fixed) > SAT)
     throw new ApusError('model-unsupported', 'A bias of the model is too large for the machine.')
   return fixed
 }

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ApusError, createTokenizer, ggufVocabulary, type Vocabulary } from '@apus/shared'
+import { BundleDomain, type Manifest } from '@apus/shared/machine'
 import { z } from 'zod'
 import { encodeTokenizerSection } from '../bundle-tokenizer.ts'
 import { ggufChatTemplate } from '../chat-template.ts'
@@ -8,6 +9,7 @@ import { fileDigest } from '../file-digest.ts'
 import { type Gguf, withGguf } from '../gguf/read-gguf.ts'
 import { stopIfAborted } from '../stop-if-aborted.ts'
 import { BundleWriter } from '../store/bundle-writer.ts'
+import { alone } from './alone.ts'
 import { bundleManifest, type Planes, planesKey } from './bundle-manifest.ts'
 import { bundleSections, type Section } from './bundle-sections.ts'
 import { linearSources } from './linear-source.ts'
@@ -48,7 +50,8 @@ const numberFormats = z.object({
 /**
  * Turns a GGUF file into a bundle of the integer machine below `folder` and returns the bundle's root (base64url): the same
  * file gives the same root on every machine. Holds a few megabytes whatever the model's size; an interrupted import
- * goes on where it was. Errors: those of the GGUF reader, `model-unsupported`, `tokenizer-…`, `disk-full`, `aborted`.
+ * goes on where it was. Errors: those of the GGUF reader, `model-unsupported`, `tokenizer-…`, `import-busy`, `disk-full`,
+ * `aborted`.
  */
 export async function importGguf(path: string, folder: string, options: ImportOptions): Promise<string> {
   return withGguf(path, async (gguf, file) => {
@@ -57,15 +60,17 @@ export async function importGguf(path: string, folder: string, options: ImportOp
     const vocabulary = vocabularyOf(gguf, model)
     options.onProgress?.({ step: 'reading', done: 0, total: 1 })
     const digest = await fileDigest(path, options.signal)
-    const work = join(folder, `.importing-${IMPORT_VERSION}-${planesKey(options.planes)}-${digest}`)
-    const writer = await BundleWriter.open(work)
-    try {
-      await writeBundle(writer, file, gguf, model, vocabulary, options)
-    } catch (error) {
-      await writer.close()
-      throw error
-    }
-    return writer.finish(folder)
+    const name = `${IMPORT_VERSION}-${planesKey(options.planes)}-${digest}`
+    return alone(join(folder, `.lock-${name}`), async () => {
+      const writer = await BundleWriter.open(join(folder, `.importing-${name}`))
+      try {
+        await writeBundle(writer, file, gguf, model, vocabulary, options)
+      } catch (error) {
+        await writer.close()
+        throw error
+      }
+      return writer.finish(folder)
+    })
   })
 }
 
@@ -105,27 +110,31 @@ async function writeBundle(
     tokenizerSection,
     pieces: vocabulary.tokens.map((_, id) => tokenizer.piece(id)),
   })
-  await writeSections(writer, sections, signal, done =>
+  await writeSections(writer, manifest, sections, signal, done =>
     onProgress({ step: 'writing', done, total: sections.length }),
   )
 }
 
 async function writeSections(
   writer: BundleWriter,
+  manifest: Manifest,
   sections: readonly Section[],
   signal: AbortSignal | undefined,
   onDone: (done: number) => void,
 ): Promise<void> {
+  const domain = new BundleDomain(manifest, writer.leafCount)
   // The first mark is that of the formats, then there is one for each section.
   for (const [i, section] of sections.entries()) {
     if (i + 1 < writer.notes.length) continue
     onDone(i)
     for await (const leaf of section.leaves()) {
       stopIfAborted(signal)
+      domain.take(leaf)
       await writer.append(leaf)
     }
     await writer.mark(section.name)
   }
+  domain.end()
   onDone(sections.length)
 }
 

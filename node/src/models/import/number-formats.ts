@@ -1,4 +1,5 @@
 import { ApusError } from '@apus/shared'
+import { SAT } from '@apus/shared/machine'
 import type { LinearKind } from './linear-source.ts'
 import type { Magnitudes } from './probe.ts'
 
@@ -8,7 +9,6 @@ export type NumberFormats = Readonly<Record<keyof Magnitudes, number>>
 /** Norm outputs and gains have 18 fraction bits, logits 16. */
 export const NORM_BITS = 18
 const LOGIT_BITS = 16
-const SATURATION = 2 ** 30 - 1
 /** How much larger numbers may become on other texts than on the probe. */
 const HEADROOM = 4
 
@@ -23,7 +23,7 @@ const CHOICES: Readonly<Record<keyof Magnitudes, readonly number[]>> = {
 /** For each kind the finest format that holds what the probe saw, with headroom. Errors: `model-unsupported`. */
 export function chooseFormats(seen: Magnitudes): NumberFormats {
   const choose = (kind: keyof Magnitudes): number => {
-    const bits = CHOICES[kind].find(b => seen[kind] * HEADROOM * (1 << b) <= SATURATION)
+    const bits = CHOICES[kind].find(b => seen[kind] * HEADROOM * (1 << b) <= SAT)
     if (bits === undefined)
       throw new ApusError(
         'model-unsupported',

@@ -1,9 +1,7 @@
 import { ApusError } from '@apus/shared'
+import { GROUP, MAX_MULTIPLIER } from '@apus/shared/machine'
 
-/** Columns that share a multiplier. */
-export const GROUP = 32
 const MAX_WEIGHT = 127
-const MAX_MULTIPLIER = 2047
 
 /** One row of the machine: a weight is weights[k]·multipliers[k div 32]·2^−exponent. */
 export interface QuantisedRow {

@@ -1,9 +1,11 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { join } from 'node:path'
-import { ApusError, merkleLeaf, merkleLevels, merkleRoot, toBase64Url } from '@apus/shared'
+import { basename, join } from 'node:path'
+import { ApusError, merkleLevels, merkleRoot, toBase64Url } from '@apus/shared'
+import { bundleLeaf } from '@apus/shared/machine'
 import { stopIfAborted } from '../stop-if-aborted.ts'
 
-export const LEAF_DOMAIN = 'apus.machine.1/bundle'
+/** The name of a bundle's folder: its root in base64url. */
+export const ROOT_NAME = /^[A-Za-z0-9_-]{43}$/
 export const BUNDLE_FILE = 'bundle'
 /** Beside the leaves: 32 bytes hash and u32 length for each. */
 export const INDEX_FILE = 'leaves'
@@ -35,7 +37,10 @@ export class BundleFile {
     this.root = toBase64Url(merkleRoot(hashes))
   }
 
-  /** Opens the bundle in a folder. Its leaves are not read yet. Errors: `bundle-missing`, `bundle-corrupt`. */
+  /**
+   * Opens the bundle in a folder; one that bears a root must hold the bundle of that root. Its leaves are not read yet.
+   * Errors: `bundle-missing`, `bundle-corrupt`.
+   */
   static async open(folder: string): Promise<BundleFile> {
     let file: FileHandle | undefined
     try {
@@ -46,6 +51,9 @@ export class BundleFile {
       const bundle = new BundleFile(file, index)
       if ((await file.stat()).size !== bundle.bytes)
         throw corrupt('The bundle has not the length of its leaves.')
+      const name = basename(folder)
+      if (ROOT_NAME.test(name) && name !== bundle.root)
+        throw corrupt('The list of leaves does not belong to the bundle whose name it bears.')
       return bundle
     } catch (cause) {
       await file?.close()
@@ -87,7 +95,7 @@ export class BundleFile {
       let to = from + 1
       while (to < this.leafCount && this.#offset(to + 1) - this.#offset(from) <= READ_BYTES) to++
       for (const [i, leaf] of (await this.leaves(from, to)).entries()) {
-        if (Buffer.compare(merkleLeaf(LEAF_DOMAIN, leaf), this.#hashes[from + i] as Uint8Array) !== 0)
+        if (Buffer.compare(bundleLeaf(leaf), this.#hashes[from + i] as Uint8Array) !== 0)
           throw corrupt(`The leaf ${from + i} of the bundle is not the one that was imported.`)
         yield [from + i, leaf]
       }

@@ -1,7 +1,8 @@
 import { type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ApusError, merkleLeaf, merkleRoot, toBase64Url } from '@apus/shared'
-import { BUNDLE_FILE, INDEX_ENTRY, INDEX_FILE, LEAF_DOMAIN } from './bundle-file.ts'
+import { ApusError, merkleRoot, toBase64Url } from '@apus/shared'
+import { bundleLeaf } from '@apus/shared/machine'
+import { BUNDLE_FILE, INDEX_ENTRY, INDEX_FILE } from './bundle-file.ts'
 
 const JOURNAL_FILE = 'import.journal'
 /** Leaf bytes gathered before a write. */
@@ -70,8 +71,12 @@ export class BundleWriter {
     return this.#notes
   }
 
+  get leafCount(): number {
+    return this.#hashes.length
+  }
+
   async append(leaf: Uint8Array): Promise<void> {
-    const hash = merkleLeaf(LEAF_DOMAIN, leaf)
+    const hash = bundleLeaf(leaf)
     const entry = Buffer.alloc(INDEX_ENTRY)
     entry.set(hash)
     entry.writeUInt32LE(leaf.length, 32)

@@ -1,10 +1,8 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ApusError, decodeCanonical, errorCode } from '@apus/shared'
-import { z } from 'zod'
-import { BundleFile } from './bundle-file.ts'
-
-const ROOT = /^[A-Za-z0-9_-]{43}$/
+import { ApusError, errorCode } from '@apus/shared'
+import { decodeManifest, inDomain } from '@apus/shared/machine'
+import { BundleFile, ROOT_NAME } from './bundle-file.ts'
 
 export interface StoredModel {
   readonly root: string
@@ -12,8 +10,6 @@ export interface StoredModel {
   readonly bytes: number
   readonly context: number
 }
-
-const summary = z.object({ name: z.string(), context: z.int() })
 
 /** Bundles in a folder, each in a subfolder that bears its root. */
 export class ModelStore {
@@ -25,26 +21,20 @@ export class ModelStore {
 
   /** Where a bundle lies, whether it is there or not. */
   path(root: string): string {
-    if (!ROOT.test(root)) throw new ApusError('model-unknown', `"${root}" is not the root of a bundle.`)
+    if (!ROOT_NAME.test(root)) throw new ApusError('model-unknown', `"${root}" is not the root of a bundle.`)
     return join(this.folder, root)
   }
 
   /** Opens a bundle without reading its leaves. Errors: `model-unknown`, `bundle-missing`, `bundle-corrupt`. */
   async open(root: string): Promise<BundleFile> {
-    const bundle = await BundleFile.open(this.path(root))
-    if (bundle.root === root) return bundle
-    await bundle.close()
-    throw new ApusError(
-      'bundle-corrupt',
-      'The list of leaves does not belong to the bundle whose name it bears.',
-    )
+    return BundleFile.open(this.path(root))
   }
 
   /** All bundles, by name and root; those that cannot be opened are left out. */
   async list(): Promise<StoredModel[]> {
     const names = await readdir(this.folder).catch(() => [])
     const models: StoredModel[] = []
-    for (const root of names.filter(name => ROOT.test(name))) {
+    for (const root of names.filter(name => ROOT_NAME.test(name))) {
       try {
         models.push(await this.#summarise(root))
       } catch (error) {
@@ -55,7 +45,8 @@ export class ModelStore {
   }
 
   /**
-   * Reads a whole bundle and compares every leaf with its root. Errors: those of `open`, `aborted`.
+   * Reads a whole bundle, compares every leaf with its root and checks that the machine allows it. Errors: those of `open`,
+   * `bundle-invalid`, `aborted`.
    */
   async verify(
     root: string,
@@ -64,25 +55,27 @@ export class ModelStore {
   ): Promise<void> {
     const bundle = await this.open(root)
     try {
-      for await (const [index] of bundle.checkedLeaves(signal)) onProgress(index + 1, bundle.leafCount)
+      for await (const [index] of inDomain(bundle.checkedLeaves(signal)))
+        onProgress(index + 1, bundle.leafCount)
     } finally {
       await bundle.close()
     }
   }
 
-  /** Deletes a bundle. Errors: `model-unknown`, `bundle-missing`. */
+  /** Deletes a bundle, whole or not. Errors: `model-unknown`, `bundle-missing`. */
   async remove(root: string): Promise<void> {
-    await (await BundleFile.open(this.path(root))).close()
-    await rm(this.path(root), { recursive: true })
+    const folder = this.path(root)
+    await rm(folder, { recursive: true }).catch(cause => {
+      throw new ApusError('bundle-missing', `There is no bundle in ${folder}.`, { cause })
+    })
   }
 
   async #summarise(root: string): Promise<StoredModel> {
     const bundle = await this.open(root)
     try {
       const [manifest] = await bundle.leaves(0)
-      const parsed = summary.safeParse(decodeCanonical(manifest as Uint8Array))
-      if (!parsed.success) throw new ApusError('bundle-corrupt', 'The manifest of the bundle is malformed.')
-      return { root, ...parsed.data, bytes: bundle.bytes }
+      const { name, context } = decodeManifest(manifest ?? new Uint8Array())
+      return { root, name, context, bytes: bundle.bytes }
     } finally {
       await bundle.close()
     }
