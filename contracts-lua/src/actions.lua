@@ -17,6 +17,7 @@ local refusal = require('apus.refusal')
 local request = require('apus.request')
 local rounds = require('apus.rounds')
 local state = require('apus.state')
+local voidModel = require('apus.void-model')
 
 --- Actions that change state; a repetition of one of them changes nothing.
 local actions = {}
@@ -111,6 +112,12 @@ actions['List-Model'] = function(input)
   models.list(model)
   outbox.add(input.from, { { 'Action', 'Model-Listed' }, { 'Model', model.id } })
 end
+
+actions['Delist-Model'] = function(input)
+  models.delist(check.id(input.tags, 'Model'), input.from)
+end
+
+actions['Void-Model'] = voidModel
 
 actions['Submit-Job'] = function(input)
   local job, price = request.read(request.direct(input.tags), input.data)

@@ -7,6 +7,7 @@ local jobs = require('apus.jobs')
 local json = require('json')
 local ledger = require('apus.ledger')
 local miners = require('apus.miners')
+local models = require('apus.models')
 local outbox = require('apus.outbox')
 local parameters = require('apus.parameters')
 local penalties = require('apus.penalties')
@@ -22,7 +23,7 @@ local HALF = 500000
 local BOND_STEPS = 4
 --- Disputes of one accused that run at the same time.
 local MAX_RUNNING = 4
---- Disputes ended by one move after the accused was convicted; the next move ends more.
+--- Disputes that end with the conviction of the accused itself; each later move ends one more.
 local MOOT_BATCH = 16
 
 local function view(d)
@@ -109,8 +110,10 @@ local function pop(queue)
   return id
 end
 
+--- Whether nothing is left to decide: the accused is convicted, or the model void.
 local function isMoot(d)
-  return dispute.seat(state.jobs[d.job], d.accused).slashed
+  local job = state.jobs[d.job]
+  return dispute.seat(job, d.accused).slashed or models.isVoid(job.model)
 end
 
 --- Starts waiting disputes while the accused has fewer running than it must answer at a time.
@@ -140,13 +143,19 @@ end
 --- What opening one more dispute costs now. A rival pays for its own disputes only: no flood can price it out.
 local function bondOf(job, accused, rival)
   local waiting = rival and (rival.accusing or 0) or queueOf(accused).waiting
-  return (job.lock - job.bond) * amount.of(BOND_STEPS + waiting) // amount.of(BOND_STEPS)
+  return job.disputeBond * amount.of(BOND_STEPS + waiting) // amount.of(BOND_STEPS)
+end
+
+--- What a seat has locked for disputes: never what it would lose or give back itself.
+local function reserveOf(job, seat)
+  if not seat or not seat.lock then return amount.ZERO end
+  return amount.max(amount.ZERO, seat.lock - job.bond - job.seatPrice)
 end
 
 --- Takes the bond from the challenger's account, and what is missing there from what its seat has locked for it.
 local function takeBond(d, job, bond)
   local seat = dispute.seat(job, d.challenger)
-  local reserve = seat and seat.lock and not seat.slashed and seat.lock - job.bond or amount.ZERO
+  local reserve = reserveOf(job, seat)
   local account = amount.min(bond, ledger.balance(d.challenger))
   local rest = bond - account
   if reserve < rest then
@@ -198,15 +207,21 @@ local function close(d, last)
     })
   end
   state.disputes[d.id] = nil
+  deadlines.add(clock.now() + parameters.retention, 'clear', { dispute = d.id })
   job.disputes = job.disputes - 1
   startNext(d.accused)
 end
 
---- Ends disputes of a seat that was convicted; returns whether more are open.
-local function closeMoot(seat)
+deadlines.handle('clear', function(entry)
+  publish.entry('disputes', entry.dispute, '')
+  return true
+end)
+
+--- Ends disputes of a seat of which nothing is left to decide, at most so many; returns whether more are open.
+local function closeMoot(seat, most)
   local list = seat.disputes or {}
   local done = 0
-  while #list > 0 and done < MOOT_BATCH do
+  while #list > 0 and done < most do
     local d = state.disputes[table.remove(list)]
     if d then
       close(d, 'moot')
@@ -216,8 +231,8 @@ local function closeMoot(seat)
   return #list > 0
 end
 
-local function closeMootOf(job, index)
-  if closeMoot(job.seats[index]) then
+local function closeMootOf(job, index, most)
+  if closeMoot(job.seats[index], most) then
     deadlines.add(clock.now(), 'moot', { job = job.id, seat = index })
   end
 end
@@ -225,17 +240,28 @@ end
 deadlines.handle('moot', function(entry)
   local job = state.jobs[entry.job]
   if not job then return false end
-  closeMootOf(job, entry.seat)
+  closeMootOf(job, entry.seat, 1)
   rounds.resolve(job)
   return true
 end)
+
+--- Ends one dispute of a job whose model is void.
+function dispute.endOne(job)
+  for _, seat in ipairs(job.seats) do
+    if seat.disputes and #seat.disputes > 0 then
+      closeMoot(seat, 1)
+      break
+    end
+  end
+  jobs.retire(job)
+end
 
 --- Takes a seat's bond and ends all disputes about it; `d`, if any, as the one that was won.
 local function convict(job, seat, prover, d, last)
   local _, index = dispute.seat(job, seat.miner)
   penalties.convict(job, seat, prover)
   if d then close(d, last) end
-  closeMootOf(job, index)
+  closeMootOf(job, index, MOOT_BATCH)
   jobs.changed(job)
   rounds.resolve(job)
 end
@@ -262,6 +288,12 @@ function dispute.lost(d, last)
 end
 
 local function timeOut(d)
+  if isMoot(d) then
+    local job = state.jobs[d.job]
+    rounds.touch(job)
+    close(d, 'moot')
+    return rounds.resolve(job)
+  end
   if d.turn == 'accused' then return dispute.won(d, 'silent') end
   dispute.lost(d, 'abandoned')
 end
@@ -360,7 +392,7 @@ end
 --- @return table seat of the accused
 function dispute.due(id, from, move)
   local d = state.disputes[id]
-  if d and d.state == 'running' and d.deadline <= clock.now() then
+  if d and (isMoot(d) or d.state == 'running' and d.deadline <= clock.now()) then
     timeOut(d)
     d = nil
   end

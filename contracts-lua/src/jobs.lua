@@ -6,6 +6,7 @@ local evidence = require('apus.dispute-evidence')
 local json = require('json')
 local ledger = require('apus.ledger')
 local miners = require('apus.miners')
+local models = require('apus.models')
 local outbox = require('apus.outbox')
 local parameters = require('apus.parameters')
 local publish = require('apus.publish')
@@ -117,9 +118,10 @@ function jobs.open(job, id, requester, paidBy, fund)
   job.bond = job.verifiable
       and amount.max(parameters.seatBondFloor, job.seatPrice * amount.of(parameters.seatBondFactor))
     or amount.ZERO
-  job.lock = job.verifiable
-      and job.bond + amount.max(parameters.disputeBondFloor, job.seatPrice * amount.of(job.redundancy + 1))
+  job.disputeBond = job.verifiable
+      and amount.max(parameters.disputeBondFloor, job.seatPrice * amount.of(job.redundancy + 1))
     or amount.ZERO
+  job.lock = job.verifiable and job.bond + job.seatPrice + job.disputeBond or amount.ZERO
   job.seats, job.answers, job.duties, job.disputes = {}, {}, 0, 0
   job.redraws, job.auditDraws = 0, 0
   job.submitted = clock.now()
@@ -127,6 +129,7 @@ function jobs.open(job, id, requester, paidBy, fund)
   job.roster = miners.roster(job.model)
   fund(ledger.escrow(job))
   state.jobs[id] = job
+  models.enter(job)
   if key then state.references[key] = id end
   if job.prompt then publish.entry('prompts', id, job.prompt) end
   job.drawUntil = job.submitted + parameters.drawTimeout
@@ -206,6 +209,7 @@ end
 --- Keeps an ended job without duties as text only, until it is forgotten.
 function jobs.retire(job)
   if not job.ended or job.duties > 0 or job.disputes > 0 or not state.jobs[job.id] then return end
+  models.leave(job)
   state.jobs[job.id] = nil
   state.archive[job.id] = encoded(job)
   local key = job.reference and referenceKey(job.requester, job.reference)
@@ -214,6 +218,8 @@ end
 
 deadlines.handle('forget', function(entry)
   state.archive[entry.job] = nil
+  publish.entry('jobs', entry.job, '')
+  publish.entry('answers', entry.job, '')
   if entry.key then state.references[entry.key] = nil end
   return true
 end)

@@ -48,6 +48,13 @@ function linear.isLegal(tile, rows, columns, used, segment)
   return true
 end
 
+--- The shifts of a tile's rows.
+--- @return string u8[rows]
+function linear.shifts(tile, rows, columns)
+  local _, _, shifts = layout(tile, rows, columns)
+  return tile:sub(shifts + 1, shifts + rows)
+end
+
 --- Whether rows of a legal tile can be embedded.
 --- @return boolean
 function linear.isEmbedding(tile, rows, columns, residual)

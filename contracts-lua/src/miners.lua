@@ -106,6 +106,7 @@ local function drop(miner)
   if miner.peer or amount.ZERO < miner.stake or amount.ZERO < miner.locked then return end
   unlist(miner)
   state.miners[miner.address] = nil
+  publish.changed('miners', miner.address, function() return '' end)
 end
 
 --- @param address string

@@ -13,6 +13,8 @@ local state = require('apus.state')
 local models = {}
 
 local BUNDLE = 'apus.machine.1/bundle'
+--- Share of a lost bond that the prover gets, in millionths.
+local HALF = 500000
 
 --- Classes that nobody can recompute begin so; all others must be known as verifiable.
 local UNVERIFIABLE = '^llama%.cpp'
@@ -35,6 +37,8 @@ local function view(model)
     tokenPrice = amount.text(model.tokenPrice),
     maxContext = model.maxContext,
     lister = model.lister,
+    bond = amount.text(model.bond),
+    delisted = model.delisted,
   })
 end
 
@@ -66,7 +70,7 @@ function models.list(model)
     refusal.raise('underpaid', 'Listing takes a bond of ' .. amount.text(parameters.listingBond)
       .. ' units from the account.')
   end
-  model.bond = amount.ZERO
+  model.bond, model.jobs = amount.ZERO, {}
   ledger.move(parameters.listingBond, ledger.account(model.lister), ledger.bond(model))
   state.models[model.id] = model
   publish.entry('models', model.id, view(model))
@@ -78,6 +82,71 @@ function models.get(id)
   local model = state.models[id]
   if not model then refusal.raise('unknown-model', 'No model with this id is listed.') end
   return model
+end
+
+--- The model with that id that takes new jobs, or a refusal `unknown-model`.
+--- @param id string
+function models.listed(id)
+  local model = models.get(id)
+  if model.delisted then refusal.raise('unknown-model', 'The model with this id takes no more jobs.') end
+  return model
+end
+
+--- Forgets a delisted model whose last job is over; its bond returns to who listed it.
+local function forget(model)
+  ledger.move(model.bond, ledger.bond(model), ledger.account(model.lister))
+  state.models[model.id], state.rosters[model.id] = nil, nil
+  publish.entry('models', model.id, '')
+end
+
+local function close(model)
+  model.delisted = true
+  publish.entry('models', model.id, view(model))
+  if #model.jobs == 0 then forget(model) end
+end
+
+--- The lister takes the model back: no more jobs; the bond returns when the last one is over.
+--- @param id string
+--- @param lister string address
+function models.delist(id, lister)
+  local model = models.listed(id)
+  if model.lister ~= lister then refusal.raise('not-yours', 'Only who listed a model can take it back.') end
+  close(model)
+end
+
+--- The bundle is none of the machine's: no more jobs, the bond is lost, half of it to who proved it.
+--- @param prover string address
+function models.void(model, prover)
+  model.void = true
+  ledger.move(amount.share(model.bond, HALF), ledger.bond(model), ledger.account(prover))
+  ledger.move(model.bond, ledger.bond(model), ledger.BURNING)
+  close(model)
+end
+
+--- @param id string
+--- @return boolean
+function models.isVoid(id)
+  local model = state.models[id]
+  return model ~= nil and model.void == true
+end
+
+--- A job of the model opens.
+function models.enter(job)
+  local list = state.models[job.model].jobs
+  list[#list + 1] = job.id
+  job.place = #list
+end
+
+--- A job is over for good: nothing more can happen to it, nor by it.
+function models.leave(job)
+  local model = state.models[job.model]
+  local list = model.jobs
+  local last = table.remove(list)
+  if last ~= job.id then
+    list[job.place] = last
+    state.jobs[last].place = job.place
+  end
+  if model.delisted and #list == 0 then forget(model) end
 end
 
 --- @return string | nil JSON as published

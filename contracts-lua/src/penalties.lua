@@ -5,6 +5,7 @@ local deadlines = require('apus.deadlines')
 local jobs = require('apus.jobs')
 local ledger = require('apus.ledger')
 local miners = require('apus.miners')
+local models = require('apus.models')
 local parameters = require('apus.parameters')
 local state = require('apus.state')
 
@@ -47,12 +48,11 @@ local function slash(job, seat, prover)
   miners.convicted(seat.miner)
 end
 
---- What a convicted seat was paid goes back to the requester, from the rest of its lock.
-local function takeBack(job, seat)
+--- What a seat was paid goes back to the requester, from its lock: that part of it is never a dispute's bond.
+function penalties.takeBack(job, seat)
   if not seat.paid then return end
-  local wage = amount.min(seat.paid, seat.lock)
-  seize(seat, wage, ledger.account(job.requester))
-  job.refunded = job.refunded + wage
+  seize(seat, seat.paid, ledger.account(job.requester))
+  job.refunded = job.refunded + seat.paid
   job.agreed.seats = job.agreed.seats - 1
   seat.paid = nil
 end
@@ -62,7 +62,7 @@ end
 function penalties.convict(job, seat, prover)
   if seat.state == 'committed' then seat.state = 'late' end
   slash(job, seat, prover)
-  takeBack(job, seat)
+  penalties.takeBack(job, seat)
   seat.dutyEnds = nil
   jobs.release(job, seat)
 end
@@ -87,7 +87,7 @@ end
 deadlines.handle('seat', function(entry)
   local job = state.jobs[entry.job]
   local seat = job and job.seats[entry.seat]
-  if not seat or seat.dutyEnds ~= entry.at then return false end
+  if not seat or seat.dutyEnds ~= entry.at or models.isVoid(job.model) then return false end
   close(job, seat, entry.seat)
   return true
 end)

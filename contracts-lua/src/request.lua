@@ -106,7 +106,7 @@ end
 --- @return table job without id, requester and escrow
 --- @return table price the least escrow
 function request.read(read, data)
-  local model = models.get(check.id(read, 'Model'))
+  local model = models.listed(check.id(read, 'Model'))
   local maxTokens = check.integer(read, 'Max-Tokens', 1, math.min(parameters.maxTokens, model.maxContext))
   local redundancy = check.integer(read, 'Redundancy', 1, parameters.maxRedundancy, parameters.redundancy)
   local settings, line = sampler(read.Sampler)

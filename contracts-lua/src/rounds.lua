@@ -6,6 +6,7 @@ local deadlines = require('apus.deadlines')
 local jobs = require('apus.jobs')
 local ledger = require('apus.ledger')
 local miners = require('apus.miners')
+local models = require('apus.models')
 local parameters = require('apus.parameters')
 local penalties = require('apus.penalties')
 local refusal = require('apus.refusal')
@@ -299,8 +300,23 @@ function rounds.resolve(job)
   jobs.changed(job)
 end
 
+--- Ends a job whose bundle is none of the machine's: nobody owes anything any more, all money that it holds or has
+--- paid goes back. What ended before, and faults proven before, stand.
+function rounds.void(job)
+  job.voided = true
+  for _, place in ipairs(job.seats) do
+    if not job.ended then penalties.takeBack(job, place) end
+    place.dutyEnds = nil
+    jobs.release(job, place)
+  end
+  if not job.ended then return jobs.finish(job, 'void', 'void-bundle') end
+  jobs.changed(job)
+  jobs.retire(job)
+end
+
 --- Makes the job's overdue moves.
 function rounds.touch(job)
+  if models.isVoid(job.model) and not job.voided then rounds.void(job) end
   while not job.ended and job.deadline <= clock.now() do
     OVERDUE[job.state](job)
     jobs.changed(job)
@@ -308,9 +324,15 @@ function rounds.touch(job)
   penalties.touch(job)
 end
 
+--- The same before a seat acts, or a refusal.
+local function touchFor(job)
+  rounds.touch(job)
+  if job.voided then refusal.raise('job-ended', 'The job has ended: its model is void.') end
+end
+
 deadlines.handle('job', function(entry)
   local job = state.jobs[entry.job]
-  if not job or job.ended or job.deadline ~= entry.at then return false end
+  if not job or job.ended or job.deadline ~= entry.at or models.isVoid(job.model) then return false end
   OVERDUE[job.state](job)
   jobs.changed(job)
   return true
@@ -326,7 +348,7 @@ end
 --- Takes a seat's commitment; the first one counts.
 --- @param promptTokens string | nil root of the prompt's tokens as the seat cut them
 function rounds.commit(job, miner, commitment, promptTokens)
-  rounds.touch(job)
+  touchFor(job)
   local place = seatOf(job, miner)
   if place.commitment then refusal.raise('already-committed', 'The first commitment of a seat counts.') end
   if place.state ~= 'drawn' then refusal.raise('seat-lost', 'The time to commit is over.') end
@@ -345,7 +367,7 @@ end
 
 --- Gives a committed seat up, while it is not known whether the job is audited.
 function rounds.retract(job, miner)
-  rounds.touch(job)
+  touchFor(job)
   local place = seatOf(job, miner)
   if place.state ~= 'committed' or job.state ~= 'seated' then
     refusal.raise('too-late-to-retract', 'A commitment can be taken back only before all seats have committed.')
@@ -359,7 +381,7 @@ end
 
 --- Opens a seat's commitment; after the window it earns nothing, but fulfils the seat's duty.
 function rounds.reveal(job, miner, salt, tags, data)
-  rounds.touch(job)
+  touchFor(job)
   local place, index = seatOf(job, miner)
   if place.resultRoot then refusal.raise('already-revealed', 'The seat has revealed.') end
   if place.state ~= 'committed' and place.state ~= 'late' then

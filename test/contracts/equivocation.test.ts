@@ -14,7 +14,7 @@ import {
   signCommitment,
 } from '@apus/shared'
 import { describe, expect, it } from 'vitest'
-import { addressOf, digestOf, type Outcome } from '../support/contracts.ts'
+import { APUS, addressOf, digestOf, type Outcome } from '../support/contracts.ts'
 import {
   type Cast,
   commitAll,
@@ -174,5 +174,31 @@ describe('two statements of one key', () => {
     await cast.world.pass(25 * 60_000)
     expect((await bind(cast.miners.find(m => m !== liar)!, keyOf(liar.address))).code).toBeUndefined()
     expect((await bind(liar, keyOf('its third key'))).code).toBeUndefined()
+  })
+
+  it('cost the whole wage too, though the seat has spent its reserve on a dispute', async () => {
+    const { cast, job } = await committed()
+    const { world } = cast
+    await revealAll(cast, job)
+    const [liar, accused] = seated(cast, job, ['revealed']) as [Miner, Miner]
+    const wage = world.account(liar.address)
+    await liar.act('Withdraw', { Quantity: String(wage) })
+    const prompt = {
+      count: 1,
+      leaf: Buffer.from(Uint32Array.of(1, 2, 3).buffer).toString('base64'),
+      path: '',
+    }
+    const tags = { Job: job, Accused: accused.address, Position: '1' }
+    const opened = await liar.act('Open-Dispute', tags, JSON.stringify({ prompt }))
+    expect(world.miner(liar.address).locked).toBe(String(BOND + SEAT_PRICE))
+    expect((await liar.act('Open-Dispute', tags, '{}')).code).toBe('underpaid')
+    expect(await prove(cast, job, liar.address, [say(cast, job, liar, LIE)])).toBeUndefined()
+    expect(world.account(cast.requester)).toBe(SEAT_PRICE + wage)
+    const left = 5_000n * APUS - BOND - wage - SEAT_PRICE * 4n
+    expect(world.miner(liar.address)).toMatchObject({ stake: String(left), locked: '0' })
+    // The accused cannot answer for what nobody computed: the bond comes back, to free stake.
+    await world.pass(11 * 60_000)
+    expect(world.dispute(opened.id).state).toBe('silent')
+    expect(world.miner(liar.address)).toMatchObject({ stake: String(left + SEAT_PRICE * 4n), locked: '0' })
   })
 })

@@ -36,8 +36,8 @@ describe('rounds', () => {
   const miner = (m: Miner) => cast.world.miner(m.address)
   const settle = () => cast.world.pass(21 * MINUTE)
 
-  it('lock bond and dispute bond of every seat, and release them at the end', async () => {
-    for (const seat of seated(cast, job)) expect(miner(seat).locked).toBe(String(BOND + SEAT_PRICE * 4n))
+  it('lock bond, wage and dispute bond of every seat, and release them at the end', async () => {
+    for (const seat of seated(cast, job)) expect(miner(seat).locked).toBe(String(BOND + SEAT_PRICE * 5n))
     await commitAll(cast, job)
     await revealAll(cast, job)
     await settle()

@@ -211,15 +211,15 @@ export class World {
   }
 
   job(id: string): JobView {
-    return jobView.parse(JSON.parse(this.#entry('network', 'jobs', id) ?? 'null'))
+    return jobView.parse(JSON.parse(this.#entry('network', 'jobs', id) || 'null'))
   }
 
   dispute(id: string): DisputeView {
-    return disputeView.parse(JSON.parse(this.#entry('network', 'disputes', id) ?? 'null'))
+    return disputeView.parse(JSON.parse(this.#entry('network', 'disputes', id) || 'null'))
   }
 
   miner(address: string): MinerView {
-    return minerView.parse(JSON.parse(this.#entry('network', 'miners', address) ?? 'null'))
+    return minerView.parse(JSON.parse(this.#entry('network', 'miners', address) || 'null'))
   }
 
   totals(): TotalsView {
@@ -267,7 +267,8 @@ export class World {
 
   /** The published entries, each text parsed once. */
   #views<T extends z.ZodType>(map: unknown, schema: T): z.output<T>[] {
-    return Object.values((map ?? {}) as Record<string, string>).map(text => {
+    const texts = Object.values((map ?? {}) as Record<string, string>).filter(text => text !== '')
+    return texts.map(text => {
       const known = this.#parsed.get(text)
       if (known !== undefined) return known as z.output<T>
       const view = schema.parse(JSON.parse(text))
@@ -304,13 +305,12 @@ export class World {
       check(BigInt(m.locked) >= 0n && BigInt(m.unstaking) >= 0n, 'locks are not negative')
       check(BigInt(m.locked) + BigInt(m.unstaking) <= BigInt(m.stake), 'no more is locked than staked')
     }
-    const parameters = JSON.parse(String(network.parameters)) as { listingBond: string }
     const models = this.#views(network.models, modelView)
     const open = this.#views(network.disputes, disputeView).filter(
       d => d.turn !== undefined || d.state === 'waiting',
     )
     const atStake = sum(open.map(d => BigInt(d.bond)))
-    check(BigInt(models.length) * BigInt(parameters.listingBond) + atStake === bonds, 'bonds add up')
+    check(sum(models.map(m => BigInt(m.bond ?? '0'))) + atStake === bonds, 'bonds add up')
     for (const job of jobs) {
       const slashed = job.seats.filter(s => s.slashed !== undefined)
       check(

@@ -20,6 +20,8 @@ export const NETWORK_ACTIONS = [
   'Unstake',
   'Withdraw',
   'List-Model',
+  'Delist-Model',
+  'Void-Model',
   'Submit-Job',
   'Cancel-Job',
   'Commit',

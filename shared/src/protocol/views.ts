@@ -30,6 +30,10 @@ export const modelView = z.object({
   tokenPrice: amount,
   maxContext: z.int(),
   lister: address,
+  /** What the lister has at stake: lost when the bundle is void, given back after the last job of a delisted model. */
+  bond: amount.optional(),
+  /** Takes no more jobs. */
+  delisted: z.boolean().optional(),
 })
 
 /**
