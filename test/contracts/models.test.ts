@@ -1,4 +1,4 @@
-import { type ModelId, merkleLeaf, merklePath, promptTokensRoot, type VoidProof } from '@apus/shared'
+import { findVoidLeaf, type ModelId, merkleLeaf, merklePath, promptTokensRoot } from '@apus/shared'
 import { describe, expect, it } from 'vitest'
 import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { APUS, addressOf, type Outcome } from '../support/contracts.ts'
@@ -15,7 +15,7 @@ import {
   submit,
   tick,
 } from '../support/contracts-cast.ts'
-import { MemoryBundle, randomBundle } from '../support/machine/random-model.ts'
+import { AWKWARD_SHAPES, MemoryBundle, randomBundle } from '../support/machine/random-model.ts'
 
 const MINUTE = 60_000
 const LISTING_BOND = 100n * APUS
@@ -230,4 +230,31 @@ describe('a listing', () => {
     const again = await world.send(lister, world.network, 'List-Model', tags, JSON.stringify(listingOf(GOOD)))
     expect(again.code).toBeUndefined()
   })
+})
+
+it('the proof that a bundle is void is found by reading it', async () => {
+  const numbered = (bundle: MemoryBundle) => bundle.leaves.map((leaf, i) => [i, leaf] as const)
+  const pathOf = (bundle: MemoryBundle) => {
+    const leaves = bundle.leaves.map(leaf => merkleLeaf('apus.machine.1/bundle', leaf))
+    return (leaf: number) => merklePath(leaves, leaf)
+  }
+  expect(await findVoidLeaf(numbered(GOOD), pathOf(GOOD))).toBeUndefined()
+  const found = await findVoidLeaf(numbered(BAD), pathOf(BAD))
+  expect(found).toEqual({ leaf: BAD_LEAF, proof: leafOf(BAD, BAD_LEAF) })
+  // Segments of the same rows with different shifts: each is allowed alone.
+  const wide = randomBundle({ ...AWKWARD_SHAPES[3]!, name: 'wide', context: 4096 }, 3)
+  const { down } = bundleLayout(decodeManifest(wide.leaf(0))).layers[0]!
+  const second = down.first + 1
+  const changed = wide.leaf(second).slice()
+  const shift = changed.length - 5 * Math.min(down.tileRows, down.rows)
+  changed[shift] = (changed[shift] as number) + 1
+  const odd = new MemoryBundle(wide.leaves.map((leaf, i) => (i === second ? changed : leaf)))
+  const proof = await findVoidLeaf(numbered(odd), pathOf(odd))
+  expect(proof).toEqual({ leaf: second, proof: { ...leafOf(odd, second), first: leafOf(odd, down.first) } })
+  const cast = await stage({ bundle: odd, miners: 0 })
+  expect((await voidModel(cast, odd, second, leafOf(odd, second))).code).toBe('not-proven')
+  const wrong = { ...proof!.proof, first: leafOf(odd, down.first - 1) }
+  expect((await voidModel(cast, odd, second, wrong)).code).toBe('wrong-path')
+  expect((await voidModel(cast, odd, second, proof!.proof)).code).toBeUndefined()
+  expect(cast.world.entry('models', odd.root)).toBe('')
 })

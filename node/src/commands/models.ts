@@ -1,17 +1,20 @@
 import { join } from 'node:path'
+import { ApusError, findVoidLeaf, modelId } from '@apus/shared'
 import { Command } from 'commander'
+import { readSettings } from '../home/home.ts'
 import { DEFAULT_PLANES } from '../models/import/bundle-manifest.ts'
 import { importGguf } from '../models/import/import-gguf.ts'
 import { ModelStore } from '../models/store/model-store.ts'
+import { openAccount } from '../open-miner.ts'
 import { type Console, homeOf } from './console.ts'
 
 interface Options {
   readonly json?: boolean
 }
 
-/** `models …`: bring GGUF files into the store of bundles, list, check and remove them. */
+/** `models …`: bring GGUF files into the store of bundles, list, check and remove them, and end listings. */
 export function modelsCommand(io: Console): Command {
-  const models = new Command('models').description('import, list, verify and remove models')
+  const models = new Command('models').description('import, list, verify, remove and delist models')
   const add = (name: string, description: string): Command =>
     models.command(name).description(description).option('--json', 'print one JSON object')
   const storeOf = (command: Command) => new ModelStore(join(homeOf(command, io).path, 'models'))
@@ -58,6 +61,33 @@ export function modelsCommand(io: Console): Command {
     await storeOf(command).remove(root)
     say(options, { removed: root }, [`${root}  removed`])
   })
+
+  const accountOf = async (command: Command) => {
+    const home = homeOf(command, io)
+    return openAccount(home, await readSettings(home))
+  }
+
+  add('delist <root>', 'take back a listing of yours; its bond returns after the last job').action(
+    async (root: string, options: Options, command: Command) => {
+      const { network } = await accountOf(command)
+      await network.delistModel(modelId.parse(root))
+      say(options, { delisted: root }, [`${root}  takes no more jobs`])
+    },
+  )
+
+  add('void <root>', 'end a listing whose bundle is outside the machine; half its bond is yours').action(
+    async (root: string, options: Options, command: Command) => {
+      const bundle = await storeOf(command).open(root)
+      const found = await findVoidLeaf(bundle.checkedLeaves(), leaf => bundle.path(leaf)).finally(() =>
+        bundle.close(),
+      )
+      if (found === undefined)
+        throw new ApusError('nothing-to-prove', 'The machine allows every leaf of the bundle.')
+      const { network } = await accountOf(command)
+      await network.voidModel(modelId.parse(root), found.leaf, found.proof)
+      say(options, { void: root, leaf: found.leaf }, [`${root}  is void: leaf ${found.leaf}`])
+    },
+  )
   return models
 }
 

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { AoClient, AoEmittedMessage } from '../ao/ao-client.ts'
 import type { Tag } from '../arweave/data-item.ts'
 import type { DisputeMessage } from '../dispute/message.ts'
+import type { VoidProof } from '../dispute/void-proof.ts'
 import { ApusError } from '../kit/errors.ts'
 import type { DepositAction, NetworkAction, TokenAction } from '../protocol/actions.ts'
 import { type Address, amount, type JobId, type ModelId, type ProcessId } from '../protocol/identity.ts'
@@ -77,6 +78,13 @@ export class NetworkClient {
   tick = (limit?: number) => this.#act('Tick', { Limit: limit?.toString() })
   cancelJob = (job: JobId) => this.#act('Cancel-Job', { Job: job })
   retract = (job: JobId) => this.#act('Retract', { Job: job })
+
+  /** Takes a listing back: no more jobs, and the bond returns to the account when the last one is over. */
+  delistModel = (model: ModelId) => this.#act('Delist-Model', { Model: model })
+
+  /** Shows a leaf of the bundle that the machine does not allow, alone or with the first segment of its rows. */
+  voidModel = (model: ModelId, leaf: number, proof: VoidProof) =>
+    this.#act('Void-Model', { Model: model, Leaf: String(leaf) }, JSON.stringify(proof))
 
   listModel = (model: Omit<ModelView, 'lister' | 'verifiable'>, header: unknown = {}) =>
     this.#act(
@@ -185,7 +193,7 @@ export class NetworkClient {
 
   async #read<T extends z.ZodType>(path: string, schema: T): Promise<z.output<T> | undefined> {
     const value = await this.#ao.state(this.network, path)
-    if (value === undefined) return undefined
+    if (value === undefined || value === '') return undefined
     return schema.parse(typeof value === 'string' ? JSON.parse(value) : value)
   }
 

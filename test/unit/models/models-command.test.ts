@@ -31,6 +31,7 @@ it('imports, lists, verifies and removes a model', async () => {
   expect(JSON.parse((await run('list', '--json'))[0]!)).toMatchObject([{ root, context: 256 }])
   expect(await run('verify')).toEqual([`${root}  intact`])
   expect(await run('verify', root!, '--json')).toEqual([JSON.stringify({ intact: [root] })])
+  expect(await run('void', root!).catch(errorCode)).toBe('nothing-to-prove')
   expect(await run('remove', root!)).toEqual([`${root}  removed`])
   expect(await run('remove', root!).catch(errorCode)).toBe('bundle-missing')
   expect(await run('import', join(home, 'none.gguf')).catch(errorCode)).toBe('gguf-missing')
