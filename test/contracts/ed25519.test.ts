@@ -1,4 +1,12 @@
-import { createHash, createPublicKey, generateKeyPairSync, randomBytes, sign, verify } from 'node:crypto'
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  randomBytes,
+  sign,
+  verify,
+} from 'node:crypto'
 import { nodeKey } from '@apus/shared'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Lua, loadInAos } from '../support/lua-hosts.ts'
@@ -107,10 +115,12 @@ describe('signatures in Lua', () => {
   })
 
   it('take the key out of a peer id, of that one spelling only', async () => {
-    const { peer } = nodeKey(Uint8Array.from({ length: 32 }, (_, i) => i))
-    const { peerIdFromString } = await import('@libp2p/peer-id')
-    const id = peerIdFromString(peer)
-    const key = id.type === 'Ed25519' ? id.publicKey.raw : new Uint8Array()
+    const seed = Uint8Array.from({ length: 32 }, (_, i) => i)
+    const { peer } = nodeKey(seed)
+    const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed])
+    const secret = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
+    const { x } = createPublicKey(secret).export({ format: 'jwk' })
+    const key = new Uint8Array(Buffer.from(x as string, 'base64url'))
     const others = [
       `1${peer}`,
       peer.slice(1),
