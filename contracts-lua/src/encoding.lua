@@ -30,6 +30,13 @@ function encoding.toBase64Url(bytes)
   return table.concat(out)
 end
 
+--- @param bytes string
+--- @return string text with padding, of the standard alphabet
+function encoding.toBase64(bytes)
+  local text = encoding.toBase64Url(bytes):gsub('[-_]', { ['-'] = '+', ['_'] = '/' })
+  return text .. ('='):rep(-#text % 4)
+end
+
 local function decode(text, values)
   local out = {}
   local length = #text

@@ -58,21 +58,18 @@ async function openAt(trial: Trial, challenger: string, accused: Side, position:
 }
 
 describe('who is silent loses:', () => {
-  it.each(['Answer-Level', 'Answer-Stages', 'Answer-Operations', 'Answer-Chunks'])(
-    'the accused at %s',
-    async move => {
-      const { trial, liar, honest } = await heldTrial()
-      const opened = await trial.accuse(honest.miner.address, liar, honest.run)
-      const played = await trial.play(opened.id, honest.run, liar, { tamper: silentAt(move) })
-      expect(played.view.state).toBe('silent')
-      const seat = trial.world.job(trial.job).seats.find(s => s.miner === liar.miner.address)!
-      expect(seat.slashed).toBe(String(BOND))
-      await trial.finish()
-      expect(trial.world.job(trial.job).state).toBe('settled')
-    },
-  )
+  it.each(['Answer-Level', 'Answer-Stages', 'Answer-Chunks'])('the accused at %s', async move => {
+    const { trial, liar, honest } = await heldTrial()
+    const opened = await trial.accuse(honest.miner.address, liar, honest.run)
+    const played = await trial.play(opened.id, honest.run, liar, { tamper: silentAt(move) })
+    expect(played.view.state).toBe('silent')
+    const seat = trial.world.job(trial.job).seats.find(s => s.miner === liar.miner.address)!
+    expect(seat.slashed).toBe(String(BOND))
+    await trial.finish()
+    expect(trial.world.job(trial.job).state).toBe('settled')
+  })
 
-  it.each(['Pick-Node', 'Pick-Stage', 'Pick-Operation', 'Prove-Step'])('the challenger at %s', async move => {
+  it.each(['Pick-Node', 'Pick-Operation', 'Prove-Step'])('the challenger at %s', async move => {
     const { trial, liar, honest } = await heldTrial()
     const opened = await trial.accuse(honest.miner.address, liar, honest.run)
     const played = await trial.play(opened.id, honest.run, liar, { tamper: silentAt(move) })
@@ -114,13 +111,14 @@ describe('an honest seat', () => {
       await trial.world.pass(330_000)
       const view = trial.world.dispute(opened.id)
       expect(view.turn).toBe(side)
-      const stage = { action: 'Pick-Stage', tags: { Dispute: opened.id, Stage: '0' } } as const
-      const move = side === 'accused' ? accusedAnswer(view, trial.honest) : stage
-      const sent =
-        side === 'challenger' && view.moves?.[0] === 'Pick-Operation'
-          ? { action: 'Pick-Operation' as const, tags: { Dispute: opened.id, Operation: '0' } }
-          : move
-      expect((await trial.send(side === 'accused' ? miner.address : challenger, sent)).code).toBeUndefined()
+      const action = view.moves?.includes('Ask-Pages') ? ('Ask-Pages' as const) : ('Pick-Operation' as const)
+      // The attention to the first page, in the first layer.
+      const place = action === 'Ask-Pages' ? { Page: '0' } : { Stage: '1', Operation: '6' }
+      const move =
+        side === 'accused'
+          ? accusedAnswer(view, trial.honest)
+          : { action, tags: { Dispute: opened.id, ...place } }
+      expect((await trial.send(side === 'accused' ? miner.address : challenger, move)).code).toBeUndefined()
     }
     expect(trial.networkTime()).toBeGreaterThan(trial.world.job(trial.job).finalAt!)
     expect(trial.world.job(trial.job).state).toBe('agreed')
@@ -145,7 +143,7 @@ describe('many disputes of one accused', () => {
     ])
     expect(world.dispute(ids[5]!).bond).toBe(String((DISPUTE_BOND * 5n) / 4n))
     expect(
-      (await trial.send(accomplice, { action: 'Pick-Stage', tags: { Dispute: ids[4]!, Stage: '0' } })).code,
+      (await trial.send(accomplice, { action: 'Pick-Row', tags: { Dispute: ids[4]!, Row: '0' } })).code,
     ).toBe('dispute-waits')
     const real = await trial.accuse(honest.miner.address, liar, honest.run, liar.run)
     expect(real.code).toBeUndefined()
@@ -164,7 +162,7 @@ describe('many disputes of one accused', () => {
     expect(world.dispute(ids[4]!)).toMatchObject({
       state: 'running',
       turn: 'challenger',
-      moves: ['Pick-Stage'],
+      moves: ['Pick-Operation'],
     })
     const played = await trial.play(real.id, honest.run, liar, { evidence: liar.run })
     expect(played.view.state).toBe('proven')

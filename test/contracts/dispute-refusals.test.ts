@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { APUS, addressOf, digestOf } from '../support/contracts.ts'
 import { flipBit } from '../support/dispute/flip.ts'
-import { TRIAL_SHAPE, Trial } from '../support/dispute/trial.ts'
+import { DEEP_SHAPE, TRIAL_SHAPE, Trial } from '../support/dispute/trial.ts'
 
 const HASH = Buffer.alloc(32).toString('base64')
 
@@ -67,7 +67,7 @@ it('refuses whatever does not fit, names the check, and leaves the dispute and i
   await accept(challenger, pick('Pick-Node', 'Node', '0'))
 
   const stages = answer()
-  const { digests, checkpoint, piece } = stages.data as Record<string, unknown>
+  const { digests, operations, checkpoint, piece } = stages.data as Record<string, unknown>
   await refuses(accused, { ...stages, data: { digests, piece } }, 'bad-data')
   await refuses(accused, { ...stages, data: { digests: HASH, checkpoint, piece } }, 'wrong-stages')
   await refuses(accused, { ...stages, data: { digests, checkpoint: piece, piece } }, 'wrong-checkpoint')
@@ -79,22 +79,32 @@ it('refuses whatever does not fit, names the check, and leaves the dispute and i
     { ...stages, data: { digests: other.toString('base64'), checkpoint, piece } },
     'wrong-stages',
   )
-  await accept(accused, stages)
-  await refuses(challenger, pick('Pick-Stage', 'Stage', '4'), 'out-of-range')
-  await refuses(challenger, pick('Pick-Stage', 'Stage', '-1'), 'bad-tag')
-  await accept(challenger, pick('Pick-Stage', 'Stage', '1'))
-
-  await refuses(accused, { ...answer(), data: { digests: HASH } }, 'wrong-operations')
-  const operations = answer()
-  const mixed = Buffer.from((operations.data as { digests: string }).digests, 'base64')
+  const without = { ...(stages.data as object), operations: undefined }
+  await refuses(accused, { ...stages, data: without }, 'bad-data')
+  const mixed = Buffer.from(operations as string, 'base64')
+  const more = Buffer.concat([mixed, Buffer.alloc(32)])
   mixed[mixed.length - 1]! ^= 1
-  await refuses(accused, { ...operations, data: { digests: mixed.toString('base64') } }, 'wrong-operations')
-  const advised = { ...(operations.data as object), advice: 'AAAA' }
-  await refuses(accused, { ...operations, data: advised }, 'wrong-operations')
-  await accept(accused, operations)
-  await refuses(challenger, pick('Pick-Operation', 'Operation', '99'), 'out-of-range')
-  // The K/V link of the first layer.
-  await accept(challenger, pick('Pick-Operation', 'Operation', '5'))
+  for (const text of [HASH, mixed.toString('base64'), more.toString('base64')]) {
+    await refuses(accused, { ...stages, data: { ...without, operations: text } }, 'wrong-operations')
+  }
+  await refuses(
+    accused,
+    { ...stages, data: { ...(stages.data as object), advice: 'AAAA' } },
+    'wrong-operations',
+  )
+  await accept(accused, stages)
+  const at = (stage: string, operation: string): DisputeMessage => ({
+    action: 'Pick-Operation',
+    tags: { Dispute: id, Stage: stage, Operation: operation },
+  })
+  await refuses(challenger, pick('Pick-Stage', 'Stage', '1'), 'not-your-move')
+  await refuses(challenger, pick('Pick-Operation', 'Operation', '6'), 'bad-tag')
+  await refuses(challenger, at('4', '0'), 'out-of-range')
+  await refuses(challenger, at('-1', '0'), 'bad-tag')
+  await refuses(challenger, at('1', '99'), 'out-of-range')
+  // The attention to the page, in the first layer.
+  await accept(challenger, at('1', '6'))
+  expect(world.entry('evidence', `${job}.${accused}.operations.4.1`)).toContain('digests')
 
   await refuses(accused, { ...answer(), data: { leaves: HASH } }, 'wrong-chunks')
   await refuses(
@@ -115,13 +125,72 @@ it('refuses whatever does not fit, names the check, and leaves the dispute and i
   await refuses(accused, { ...pages, data: { k: HASH, v, path } }, 'wrong-pages')
   await accept(accused, pages)
   await refuses(challenger, pick('Ask-Pages', 'Page', '0'), 'not-your-move')
-  await refuses(challenger, pick('Pick-Row', 'Row', String(view().position)), 'out-of-range')
+  await refuses(challenger, pick('Pick-Row', 'Row', String(view().position! + 1)), 'out-of-range')
   await accept(challenger, pick('Pick-Row', 'Row', '1'))
   expect(view()).toMatchObject({ position: 1, ceiling: 1, moves: ['Answer-Stages'] })
   await accept(accused, answer())
-  await refuses(challenger, pick('Pick-Stage', 'Stage', '2'), 'out-of-range')
+  await refuses(challenger, at('2', '0'), 'out-of-range')
   const played = await trial.play(id, honest!.run, liar!)
   expect(played.view.state).toBe('abandoned')
+})
+
+it('asks stage by stage for the operations of a model with many layers', async () => {
+  const trial = await Trial.open({ shape: DEEP_SHAPE, maxTokens: 2, promptLength: 2 })
+  const layout = bundleLayout(decodeManifest(trial.bundle.leaf(0)))
+  const wrong = flipBit(trial.bundle, layout.layers[40]!.gateUp.first, 3, 6)
+  const lie = await trial.run(wrong)
+  const [liar, honest] = await trial.compute(lie)
+  const opened = await trial.accuse(honest!.miner.address, liar!, honest!.run, lie)
+  const { world } = trial
+  const send = async (message: DisputeMessage) => {
+    const { turn } = world.dispute(opened.id)
+    const by = turn === 'accused' ? liar! : honest!
+    return (await trial.send(by.miner.address, message)).code
+  }
+  const answer = () => accusedAnswer(world.dispute(opened.id), lie)
+  const stage = (value: string): DisputeMessage => ({
+    action: 'Pick-Stage',
+    tags: { Dispute: opened.id, Stage: value },
+  })
+  expect(await send(answer())).toBeUndefined()
+  expect(await send(stage('68'))).toBe('out-of-range')
+  expect(await send(stage('-1'))).toBe('bad-tag')
+  expect(await send(stage('41'))).toBeUndefined()
+  const operations = answer()
+  const { digests } = operations.data as { digests: string }
+  const mixed = Buffer.from(digests, 'base64')
+  mixed[mixed.length - 1]! ^= 1
+  for (const data of [
+    { digests: HASH },
+    { digests: mixed.toString('base64') },
+    { digests, advice: 'AAAA' },
+  ]) {
+    expect(await send({ ...operations, data })).toBe('wrong-operations')
+  }
+  const played = await trial.play(opened.id, honest!.run, liar!, { evidence: lie })
+  expect(played.view.state).toBe('proven')
+  expect(played.messages.map(m => m.action)).toEqual([
+    'Answer-Operations',
+    'Pick-Operation',
+    'Answer-Chunks',
+    'Prove-Step',
+  ])
+  for (const [move, state] of [
+    ['Pick-Stage', 'abandoned'],
+    ['Answer-Operations', 'silent'],
+  ] as const) {
+    const again = await Trial.submit(trial.cast, trial.bundle, {
+      shape: DEEP_SHAPE,
+      maxTokens: 2,
+      promptLength: 2,
+    })
+    const [second, other] = await again.compute(await again.run(wrong))
+    const dispute = await again.accuse(other!.miner.address, second!, other!.run, second!.run)
+    const silent = await again.play(dispute.id, other!.run, second!, {
+      tamper: (_, message) => (message.action === move ? undefined : message),
+    })
+    expect(silent.view.state).toBe(state)
+  }
 })
 
 it('refuses proofs in one message that prove nothing', async () => {

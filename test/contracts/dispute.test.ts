@@ -62,11 +62,11 @@ const wrongWeight = (trial: Trial) =>
   trial.run(flipBit(trial.bundle, layoutOf(trial).layers[1]!.gateUp.first, 3, 6))
 
 describe('a seat is convicted', () => {
-  it('whose weights are wrong by one bit, in seven messages', async () => {
+  it('whose weights are wrong by one bit, in five messages', async () => {
     const found = await seatedWith(wrongWeight)
     const played = (await prosecute(found))!
     expect(played.view.state).toBe('proven')
-    expect(played.messages).toHaveLength(6)
+    expect(played.messages).toHaveLength(4)
     expect(played.largest).toBeLessThan(65_536)
     await expectJustice(found)
   })
@@ -75,7 +75,7 @@ describe('a seat is convicted', () => {
     const found = await seatedWith(wrongWeight)
     const played = (await prosecute(found, true))!
     expect(played.view.state).toBe('proven')
-    expect(played.messages.length).toBeLessThan(12)
+    expect(played.messages.length).toBeLessThan(8)
     await expectJustice(found)
   })
 
@@ -92,7 +92,7 @@ describe('a seat is convicted', () => {
     const found = await seatedWith(trial => withWrongRow(trial.honest, 4, 0))
     const played = (await prosecute(found, withheld))!
     expect(played.view.state).toBe('proven')
-    expect(played.messages.length).toBeLessThanOrEqual(withheld ? 11 : 9)
+    expect(played.messages.length).toBeLessThanOrEqual(withheld ? 7 : 5)
     await expectJustice(found)
   })
 

@@ -3,7 +3,7 @@ import { pieceLeaf } from '../machine/commitments.ts'
 import { planStage, stageCount } from '../machine/plan.ts'
 import { choosesAt } from '../machine/plan-parts.ts'
 import type { DisputeView } from '../protocol/dispute.ts'
-import { isAdvice, showsValues } from './chunks.ts'
+import { isAdvice, showsOperations, showsValues } from './chunks.ts'
 import { type DisputeMessage, proven, toBase64, toHashes } from './message.ts'
 import type { Retrace } from './retrace.ts'
 import { type DisputeTree, leavesOfTree, shownNodes, wholeTree } from './trees.ts'
@@ -61,26 +61,43 @@ function pagesOf(run: Retrace, pair: number) {
 }
 
 function stagesOf(run: Retrace, position: number) {
-  const digests = stageDigests(run, position)
-  if (!choosesAt(run.terms, position)) return { digests: toHashes(digests) }
+  const digests = toHashes(stageDigests(run, position))
+  const operations = allOperationsOf(run, position)
+  if (!choosesAt(run.terms, position)) return { digests, ...operations }
   const i = position - run.terms.promptLength + 1
   const checkpoints = wholeTree(leavesOfTree(run, 'checkpoints'))
   const pieces = wholeTree(run.pieces.map(pieceLeaf))
   return {
-    digests: toHashes(digests),
+    digests,
+    ...operations,
     checkpoint: proven(due(run.checkpoints[i]), due(checkpoints.path(i))),
     piece: proven(due(run.pieces[i]), due(pieces.path(i))),
   }
 }
 
+/** The operations of all stages, where one answer holds them. */
+function allOperationsOf(run: Retrace, position: number) {
+  if (!showsOperations(run.terms, position)) return {}
+  const stages = Array.from({ length: stageCount(run.terms, position) }, (_, stage) => stage)
+  return {
+    operations: toHashes(stages.flatMap(stage => operationDigests(run, position, stage))),
+    ...adviceOf(run, position, stages.length - 1),
+  }
+}
+
 function operationsOf(run: Retrace, position: number, stage: number) {
-  const operations = planStage(run.terms, position, stage)
-  const values = run.operations(position, stage)
-  const advice = operations.flatMap((operation, k) => (isAdvice(operation) ? (values[k] ?? []) : []))
   return {
     digests: toHashes(operationDigests(run, position, stage)),
-    ...(advice.length > 0 ? { advice: Buffer.concat(advice).toString('base64') } : {}),
+    ...adviceOf(run, position, stage),
   }
+}
+
+function adviceOf(run: Retrace, position: number, stage: number) {
+  const values = run.operations(position, stage)
+  const advice = planStage(run.terms, position, stage).flatMap((operation, k) =>
+    isAdvice(operation) ? (values[k] ?? []) : [],
+  )
+  return advice.length > 0 ? { advice: toBase64(Buffer.concat(advice)) } : {}
 }
 
 function chunksOf(run: Retrace, position: number, stage: number, k: number) {

@@ -6,7 +6,7 @@ import { PAGE_ROWS } from '../machine/rows.ts'
 import type { Operation } from '../machine/steps.ts'
 import type { DisputeView } from '../protocol/dispute.ts'
 import { stageDigests } from './accused-answer.ts'
-import { isAdvice, isCheck, showsValues } from './chunks.ts'
+import { isAdvice, isCheck, operationsOfStage, showsValues } from './chunks.ts'
 import { breaksByItself } from './compare.ts'
 import { fittingEvidence } from './evidence.ts'
 import { KnownTree } from './known-tree.ts'
@@ -151,16 +151,22 @@ function wrongLink(view: DisputeView, run: Retrace, them: Opponent): number | un
 }
 
 function pickStage(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
+  return (
+    answerProof(view, run, them, answered(view.position)) ??
+    pick(view, 'Pick-Stage', 'Stage', wrongStage(view, run, them))
+  )
+}
+
+/** The first stage that differs, or that has a wrong row. */
+function wrongStage(view: DisputeView, run: Retrace, them: Opponent): number {
   const position = answered(view.position)
   const said = answered(them.said.stages(position))
-  const wrongPiece = answerProof(view, run, them, position)
-  if (wrongPiece) return wrongPiece
   const own = stageDigests(run, position)
   const at = own.findIndex((digest, s) => !equalBytes(digest, said.digests[s]))
   const linked = wrongLink(view, run, them)
   const stage = linked !== undefined && (at < 0 || linked < at) ? linked : at
   if (stage < 0 || stage > (view.ceiling ?? stage)) throw nothingToProve()
-  return pick(view, 'Pick-Stage', 'Stage', stage)
+  return stage
 }
 
 /** The accused's checkpoint breaks a rule by itself, or its token is ours and its piece is another. */
@@ -191,10 +197,30 @@ function answerProof(
 
 function pickOperation(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
   const position = answered(view.position)
-  const stage = answered(view.stage)
+  const proof = view.stage === undefined ? answerProof(view, run, them, position) : undefined
+  if (proof) return proof
+  const stage = view.stage ?? wrongStage(view, run, them)
   const operation = wrongOperation(view, run, them, position, stage)
   if (operation === undefined) throw nothingToProve()
-  return pick(view, 'Pick-Operation', 'Operation', operation)
+  return {
+    action: 'Pick-Operation',
+    tags: {
+      Dispute: view.id,
+      ...(view.stage === undefined ? { Stage: String(stage) } : {}),
+      Operation: String(operation),
+    },
+  }
+}
+
+/** What the accused says of a stage's operations: by itself, or with all of the position. */
+function saidOperations(run: Retrace, { said }: Opponent, position: number, stage: number) {
+  const own = said.operations(position, stage)
+  if (own) return own
+  const { operations, digests, advice } = answered(said.stages(position))
+  return {
+    digests: operationsOfStage(run.terms, position, stage, answered(operations)),
+    advice: stage === digests.length - 1 ? advice : undefined,
+  }
 }
 
 /** The first operation that does not follow from what the accused says of those before it. */
@@ -205,7 +231,7 @@ function wrongOperation(
   position: number,
   stage: number,
 ): number | undefined {
-  const said = answered(them.said.operations(position, stage))
+  const said = saidOperations(run, them, position, stage)
   const operations = planStage(run.terms, position, stage)
   const values = stageValues(run, position, stage, said.advice)
   const linked = wrongLink(view, run, them) === stage
@@ -232,7 +258,7 @@ function prove(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage 
   const inputs = stepInputs(run, them, { position, stage }, values, chunk)
   if ('missing' in inputs) return pick(view, 'Ask-Pages', 'Page', inputs.missing)
   if (page && view.pages !== undefined && (view.moves ?? []).includes('Pick-Row')) {
-    const row = wrongRow(run, them, view.pages, position)
+    const row = wrongRow(run, them, view.pages, position + 1)
     if (row !== undefined) return pick(view, 'Pick-Row', 'Row', row)
   }
   return {

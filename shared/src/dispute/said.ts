@@ -46,9 +46,11 @@ export class Said {
   stages(position: number) {
     const data = this.#json(evidenceKey.stages(this.#job, this.#accused, position))
     if (data === undefined) return undefined
-    const { digests, checkpoint, piece } = disputePayloads['Answer-Stages'].parse(data)
+    const { digests, operations, advice, checkpoint, piece } = disputePayloads['Answer-Stages'].parse(data)
     return {
       digests: fromHashes(digests),
+      operations: operations === undefined ? undefined : fromHashes(operations),
+      advice: advice === undefined ? undefined : fromBase64(advice),
       checkpoint: checkpoint && leafOf(checkpoint),
       piece: piece && leafOf(piece),
     }

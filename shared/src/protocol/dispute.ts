@@ -5,6 +5,8 @@ import { address, amount, digestText, id32, jobId } from './identity.ts'
 export const MAX_DISPUTE_BYTES = 65_536
 /** Nodes of a tree that one answer shows. */
 export const MAX_LEVEL_NODES = 1024
+/** Operations of a position that an answer shows with its stages; of a position with more they are asked for by stage. */
+export const MAX_SHOWN_OPERATIONS = 1024
 /** Levels between the nodes of one answer and those of the next: 2^10 nodes under the picked one. */
 export const LEVEL_STEP = 10
 
@@ -28,9 +30,14 @@ export const disputePayloads = {
   'Answer-Level': z.strictObject({ nodes: hashesText }),
   /** K and V page of the pair; one path, from their parent upwards. */
   'Answer-Pages': z.strictObject({ k: bytesText, v: bytesText, path: hashesText }),
-  /** `checkpoint` and `piece` from the last prompt position on. */
+  /**
+   * `checkpoint` and `piece` from the last prompt position on. `operations`: the digests of all stages' operations, with
+   * the advice of the head, where they are few enough.
+   */
   'Answer-Stages': z.strictObject({
     digests: hashesText,
+    operations: hashesText.optional(),
+    advice: bytesText.optional(),
     checkpoint: provenLeaf.optional(),
     piece: provenLeaf.optional(),
   }),

@@ -1,11 +1,20 @@
 import { ZodError } from 'zod'
-import { cutLeaves, isAdvice, showsValues } from '../../../shared/src/dispute/chunks.ts'
+import {
+  cutLeaves,
+  isAdvice,
+  isCheck,
+  operationsOfStage,
+  showsOperations,
+  showsValues,
+} from '../../../shared/src/dispute/chunks.ts'
 import { KnownTree } from '../../../shared/src/dispute/known-tree.ts'
 import {
   type DisputeMessage,
   equalBytes,
   fromBase64,
   fromHashes,
+  toBase64,
+  toHashes,
 } from '../../../shared/src/dispute/message.ts'
 import { judgeStep } from '../../../shared/src/dispute/referee.ts'
 import { Said } from '../../../shared/src/dispute/said.ts'
@@ -23,6 +32,7 @@ import { merkleLeaf, sealRoot } from '../../../shared/src/hashing/merkle.ts'
 import {
   checkpointLeaf,
   decodePieces,
+  type Operation,
   pageLeaf,
   pieceAddress,
   pieceLeaf,
@@ -49,6 +59,15 @@ export interface CourtJob {
 
 const JOB = 'j'.repeat(43)
 const ACCUSED = 'a'.repeat(43)
+
+const LEGAL = Uint8Array.of(1)
+
+/** The leaves of a check that is held according to this digest of its value: nobody needs to be asked for them. */
+function heldCheck(operation: Operation, digest: Uint8Array | undefined): Uint8Array[] | undefined {
+  if (!isCheck(operation) || digest === undefined) return undefined
+  const leaves = Array.from({ length: operation.leaves }, () => valueLeaf(LEGAL))
+  return Buffer.compare(digestOfLeaves(operation, leaves), digest) === 0 ? leaves : undefined
+}
 
 type State = {
   -readonly [K in keyof DisputeView]: DisputeView[K]
@@ -144,9 +163,7 @@ export class Court {
         this.#answerStages(data)
         return
       case 'Pick-Stage': {
-        const stage = tag('Stage')
-        if (stage >= stageCount(this.#job.terms, view.position!) || stage > (view.ceiling ?? stage))
-          refuse('out-of-range')
+        const stage = this.#stageOf(tag('Stage'))
         view.stage = stage
         this.#want('Answer-Operations', this.said.operations(view.position!, stage), ['Pick-Operation'])
         return
@@ -155,7 +172,7 @@ export class Court {
         this.#answerOperations(data)
         return
       case 'Pick-Operation':
-        this.#pickOperation(tag('Operation'))
+        this.#pickOperation(view.stage ?? this.#stageOf(tag('Stage')), tag('Operation'))
         return
       case 'Answer-Chunks':
         this.#answerChunks(data)
@@ -196,7 +213,7 @@ export class Court {
     view.stage = undefined
     view.operation = undefined
     view.asked = undefined
-    this.#want('Answer-Stages', this.said.stages(position), ['Pick-Stage'])
+    this.#want('Answer-Stages', this.said.stages(position), this.#picksOfStages())
   }
 
   #treeCount(): number {
@@ -291,7 +308,11 @@ export class Court {
     const position = page * 64 + row
     if (!(row >= 0 && row < 64)) refuse('out-of-range')
     if (view.asked) {
-      if (position >= view.position!) refuse('out-of-range')
+      if (position > view.position!) refuse('out-of-range')
+      if (position === view.position) {
+        this.#turnToLink()
+        return
+      }
       view.ceiling = layer + 1
     }
     this.#goTo(position)
@@ -300,7 +321,7 @@ export class Court {
   #answerStages(data: unknown): void {
     const { terms, statement } = this.#job
     const position = this.view.position!
-    const { digests, checkpoint, piece } = disputePayloads['Answer-Stages'].parse(data)
+    const { digests, operations, advice, checkpoint, piece } = disputePayloads['Answer-Stages'].parse(data)
     const stages = fromHashes(digests)
     if (stages.length !== stageCount(terms, position)) refuse('wrong-stages')
     const i = position - terms.promptLength + 1
@@ -321,16 +342,53 @@ export class Court {
       if (!equalBytes(stages[layers], leaf.slice(9)) || !equalBytes(stages[layers + 1], head))
         refuse('wrong-stages')
     }
+    const shown = fromHashes(operations ?? '')
+    const all = showsOperations(terms, position) ? stages.length : 0
+    let count = 0
+    for (let stage = 0; stage < all; stage++) {
+      const own = operationsOfStage(terms, position, stage, shown)
+      this.#checkOperations(position, stage, own, stages[stage], stage === all - 1 ? advice : undefined)
+      count += own.length
+    }
+    if (count !== shown.length) refuse('wrong-operations')
     this.#keep(evidenceKey.stages(JOB, ACCUSED, position), data)
-    this.#turn('challenger', ['Pick-Stage'])
+    this.#turn('challenger', this.#picksOfStages())
+  }
+
+  #picksOfStages(): NonNullable<DisputeView['moves']> {
+    return [showsOperations(this.#job.terms, this.view.position!) ? 'Pick-Operation' : 'Pick-Stage']
+  }
+
+  #stageOf(stage: number): number {
+    const { position, ceiling } = this.view
+    if (!(stage >= 0 && stage < stageCount(this.#job.terms, position!)) || stage > (ceiling ?? stage))
+      refuse('out-of-range')
+    return stage
+  }
+
+  #turnToLink(): void {
+    const plan = planStage(this.#job.terms, this.view.position!, this.view.stage!)
+    if (!plan[this.view.operation!]!.name.startsWith('page.')) refuse('out-of-range')
+    this.#askChunks(plan.findIndex(({ name }) => name === 'link'))
   }
 
   #answerOperations(data: unknown): void {
     const { position, stage } = this.view
     const { digests, advice } = disputePayloads['Answer-Operations'].parse(data)
-    const said = fromHashes(digests)
-    const plan = planStage(this.#job.terms, position!, stage!)
     const last = this.said.stages(position!)!.digests[stage!]
+    this.#checkOperations(position!, stage!, fromHashes(digests), last, advice)
+    this.#keep(evidenceKey.operations(JOB, ACCUSED, position!, stage!), data)
+    this.#turn('challenger', ['Pick-Operation'])
+  }
+
+  #checkOperations(
+    position: number,
+    stage: number,
+    said: readonly Uint8Array[],
+    last: Uint8Array | undefined,
+    advice: string | undefined,
+  ): void {
+    const plan = planStage(this.#job.terms, position, stage)
     if (said.length !== plan.length || !equalBytes(said.at(-1), last)) refuse('wrong-operations')
     const places = plan.flatMap((operation, k) => (isAdvice(operation) ? [k] : []))
     const bytes = fromBase64(advice ?? '')
@@ -339,16 +397,34 @@ export class Court {
       const digest = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(bytes.slice(i * 8, i * 8 + 8))])
       if (!equalBytes(digest, said[k])) refuse('wrong-operations')
     }
-    this.#keep(evidenceKey.operations(JOB, ACCUSED, position!, stage!), data)
-    this.#turn('challenger', ['Pick-Operation'])
   }
 
-  #pickOperation(k: number): void {
+  #pickOperation(stage: number, k: number): void {
     const { view } = this
-    const operation = planStage(this.#job.terms, view.position!, view.stage!)[k]
+    const { terms } = this.#job
+    const operation = planStage(terms, view.position!, stage)[k]
     if (!operation) refuse('out-of-range')
     if (isAdvice(operation)) refuse('advice')
+    view.stage = stage
+    const { operations, digests, advice } = this.said.stages(view.position!)!
+    if (operations) {
+      const own = operationsOfStage(terms, view.position!, stage, operations)
+      const shown = stage === digests.length - 1 && advice ? { advice: toBase64(advice) } : {}
+      this.#keep(evidenceKey.operations(JOB, ACCUSED, view.position!, stage), {
+        digests: toHashes(own),
+        ...shown,
+      })
+    }
+    this.#askChunks(k)
+  }
+
+  #askChunks(k: number): void {
+    const { view } = this
     view.operation = k
+    const operation = planStage(this.#job.terms, view.position!, view.stage!)[k]!
+    const held = heldCheck(operation, this.said.operations(view.position!, view.stage!)!.digests[k])
+    if (held)
+      this.#keep(evidenceKey.chunks(JOB, ACCUSED, view.position!, view.stage!, k), { leaves: toHashes(held) })
     this.#want('Answer-Chunks', this.said.chunks(view.position!, view.stage!, k), this.#proofMoves())
   }
 

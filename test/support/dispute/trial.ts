@@ -46,6 +46,17 @@ export const TRIAL_SHAPE: ModelShape = {
   tied: false,
 }
 
+/** So many layers that stages and operations of a position do not fit into one answer. */
+export const DEEP_SHAPE: ModelShape = {
+  ...TRIAL_SHAPE,
+  name: 'deep',
+  layers: 66,
+  width: 32,
+  heads: 1,
+  kvHeads: 1,
+  hidden: 32,
+}
+
 export interface TrialOptions {
   readonly shape?: ModelShape
   readonly seed?: number

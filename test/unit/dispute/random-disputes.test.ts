@@ -3,7 +3,15 @@ import { beforeAll, expect, it } from 'vitest'
 import { type DisputeMessage, fromBase64, toBase64 } from '../../../shared/src/dispute/message.ts'
 import { OracleRetrace, provingBundle } from '../../../shared/src/dispute/oracle-retrace.ts'
 import type { Retrace } from '../../../shared/src/dispute/retrace.ts'
-import { jobNoise, operationDigest, planStage, stageCount } from '../../../shared/src/machine/index.ts'
+import {
+  jobNoise,
+  operationDigest,
+  pageLeaf,
+  planStage,
+  readInput,
+  recompute,
+  stageCount,
+} from '../../../shared/src/machine/index.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { pretending, stoppedAt, withWrongPiece, withWrongRow } from '../../support/dispute/lies.ts'
 import { type Played, play, statementOf } from '../../support/dispute/play.ts'
@@ -199,4 +207,52 @@ it('an honest accused survives every accusation', { timeout: 280_000 }, () => {
     }),
     { seed: 5, numRuns: DISPUTES / 2 },
   )
+})
+
+it('proves a wrong row at its link, when the run reckons with it as if it were right', () => {
+  const { bundle, run } = cases[0]!
+  const { promptLength, layout, manifest } = run.terms
+  const position = promptLength
+  const stage = 1
+  const plan = planStage(run.terms, position, stage)
+  const k = plan.findIndex(({ name }) => name === 'page.0.0')
+  const page = run.page(1).slice()
+  page[64 + position * 2 * manifest.headSize + 1]! ^= 16
+  const base = pretending(run, {
+    page: index => (index === 1 ? page : run.page(index)),
+    pageLeaves: run.pageLeaves.with(1, pageLeaf(page)),
+  })
+  const chunks = Array.from({ length: plan[k]!.chunks }, (_, c) => {
+    const { step, inputs } = plan[k]!.chunk(c)
+    const read = inputs.map(input =>
+      readInput(input, {
+        layout,
+        vocab: manifest.vocab,
+        value: (_, name) => run.operations(position, stage)[plan.findIndex(o => o.name === name)]!,
+        bundle: leaf => run.bundleLeaf(leaf),
+        page: (_page, _layer, _head, kv) => base.page(kv),
+        token: () => 0,
+        piece: () => new Uint8Array(),
+      }),
+    )
+    return recompute(step!, read)
+  })
+  const wrong = withWrongOperation(base, 1, stage, plan.length - 1, 3)
+  const liar = pretending(wrong, {
+    operations: (p, s) => {
+      const own = wrong.operations(p, s)
+      return p === position && s === stage ? own.with(k, chunks) : own
+    },
+  })
+  for (const evidence of [liar, undefined]) {
+    const played = play({
+      model: bundle.root,
+      challenger: run,
+      accused: liar,
+      statement: statementOf(liar),
+      ...(evidence ? { evidence } : {}),
+    })
+    expect([played.state, played.messages.length]).toEqual(['proven', evidence ? 8 : 10])
+    expect(played.messages.some(({ action }) => action === 'Pick-Row')).toBe(true)
+  }
 })
