@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
-import { type ControlledEvaluateInputItem, getLlama, LlamaLogLevel, type Token } from 'node-llama-cpp'
 import { type Gguf, withGguf } from '../../node/src/models/gguf/read-gguf.ts'
 import { bundleManifest, type Planes } from '../../node/src/models/import/bundle-manifest.ts'
 import { bundleSections } from '../../node/src/models/import/bundle-sections.ts'
@@ -12,6 +11,7 @@ import { ropeFactors, ropeFrequencies } from '../../node/src/models/import/rope-
 import { sourceModel } from '../../node/src/models/import/source-model.ts'
 import { createTokenizer, ggufVocabulary } from '../../shared/src/index.ts'
 import { Model, Sequence } from '../../shared/src/machine/index.ts'
+import { best, cosineOf, llamaLogits } from '../support/llama-logits.ts'
 import { FloatModel } from '../support/machine/float-model.ts'
 import { MemoryBundle } from '../support/machine/random-model.ts'
 
@@ -96,7 +96,7 @@ await withGguf(F16, async (gguf, file) => {
     ['F16', F16],
     ['Q8_0', Q8],
   ] as const) {
-    const { run, dispose } = await llamaCpp(path)
+    const { run, dispose } = await llamaLogits(path)
     await compare(`llama.cpp ${name}`, run)
     await dispose()
   }
@@ -171,36 +171,6 @@ async function machine(gguf: Gguf, file: FileHandle, p: Planes, formats: NumberF
   }
 }
 
-async function llamaCpp(path: string): Promise<{ run: Runner; dispose: () => Promise<void> }> {
-  const llama = await getLlama({
-    build: 'never',
-    skipDownload: true,
-    gpu: false,
-    maxThreads: 0,
-    logLevel: LlamaLogLevel.error,
-  })
-  const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 })
-  const vocab = model.fileInfo.metadata.tokenizer.ggml.tokens.length
-  const context = await model.createContext({ contextSize: 256, threads: 1, flashAttention: false })
-  const sequence = context.getSequence()
-  return {
-    async run(tokens) {
-      await sequence.clearHistory()
-      const results = await sequence.controlledEvaluate(
-        (tokens as Token[]).map(
-          (token): ControlledEvaluateInputItem => [token, { generateNext: { logits: true } }],
-        ),
-      )
-      return results.map(result => {
-        const logits = new Float64Array(vocab)
-        for (const [token, logit] of result!.next.logits!) logits[token] = logit
-        return logits
-      })
-    },
-    dispose: () => model.dispose(),
-  }
-}
-
 function compared(
   engine: string,
   kind: Text['kind'],
@@ -240,20 +210,4 @@ function logSoftmax(logits: Logits): Float64Array {
   for (const l of logits) top = Math.max(top, l)
   for (const l of logits) total += Math.exp(l - top)
   return Float64Array.from(logits, l => l - top - Math.log(total))
-}
-
-function best(logits: Logits): number {
-  let winner = 0
-  for (let v = 1; v < logits.length; v++) if (logits[v]! > logits[winner]!) winner = v
-  return winner
-}
-
-function cosineOf(a: Logits, b: Logits): number {
-  let [ab, aa, bb] = [0, 0, 0]
-  for (let i = 0; i < a.length; i++) {
-    ab += a[i]! * b[i]!
-    aa += a[i]! * a[i]!
-    bb += b[i]! * b[i]!
-  }
-  return ab / Math.sqrt(aa * bb)
 }

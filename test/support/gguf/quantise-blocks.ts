@@ -25,7 +25,7 @@ const bitsOf = (x: number): number => {
 }
 
 /** The nearest half to a number of normal half range, ties to even; smaller numbers become zero. */
-function toHalf(x: number): number {
+export function toHalf(x: number): number {
   const b = bitsOf(x)
   const sign = (b >>> 16) & 0x8000
   const exponent = ((b >>> 23) & 255) - 112

@@ -1,5 +1,6 @@
 import { seededRandom } from '../random.ts'
 import { encodeTensor, GGML } from './quantise-blocks.ts'
+import { type BlockType, isBlockType, randomBlocks } from './random-blocks.ts'
 import { type Entry, encodeGguf, type TensorToWrite } from './write-gguf.ts'
 
 export type Metadata = Readonly<Record<string, Entry>>
@@ -15,7 +16,7 @@ export interface RandomModel {
   readonly hidden?: number
   readonly context?: number
   readonly tied?: boolean
-  readonly type?: 'F32' | 'F16' | 'BF16' | 'Q8_0'
+  readonly type?: 'F32' | 'F16' | 'BF16' | 'Q8_0' | BlockType
   readonly extra?: Metadata
 }
 
@@ -36,6 +37,8 @@ export function randomModel(model: RandomModel): Buffer {
     ...shape: number[]
   ): TensorToWrite => {
     const count = shape.reduce((a, b) => a * b, 1)
+    if (isBlockType(kind))
+      return { name, shape, type: GGML[kind], data: randomBlocks(kind, count, deviation, random) }
     const values = Float32Array.from({ length: count }, () => mean + deviation * random.normal())
     return { name, shape, type: GGML[kind], data: encodeTensor(kind, values) }
   }
