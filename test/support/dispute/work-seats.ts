@@ -1,0 +1,36 @@
+import type { Retrace } from '@apus/shared'
+import { type Miner, seated, tick } from '../contracts-cast.ts'
+import { statementOf } from './play.ts'
+import type { Side, Trial } from './trial.ts'
+
+export interface SeatWork {
+  /** What a miner computes when it has a seat. */
+  readonly runOf: (miner: Miner) => Retrace
+  /** Happens before each commitment and each reveal. */
+  readonly before?: (miner: Miner) => Promise<void>
+}
+
+/** Lets all seats of a job work, audit seats included, each in its own way. */
+export async function workSeats(trial: Trial, { runOf, before }: SeatWork): Promise<readonly Side[]> {
+  const { cast, world, job } = trial
+  for (let i = 0; i < 40 && world.job(job).state !== 'revealing'; i++) {
+    const [miner] = seated(cast, job)
+    if (!miner) {
+      await tick(cast)
+      continue
+    }
+    await before?.(miner)
+    const run = runOf(miner)
+    const side = { miner, run, statement: statementOf(run) }
+    const { code } = await miner.commit(job, trial.resultOf(run, side.statement))
+    if (code) throw new Error(`commitment refused: ${code}`)
+    trial.sides.set(miner.address, side)
+  }
+  const sides = [...trial.sides.values()]
+  for (const { miner, run, statement } of sides) {
+    await before?.(miner)
+    const { code } = await miner.reveal(job, trial.resultOf(run, statement))
+    if (code) throw new Error(`reveal refused: ${code}`)
+  }
+  return sides
+}
