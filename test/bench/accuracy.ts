@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { type Gguf, withGguf } from '../../node/src/models/gguf/read-gguf.ts'
-import { bundleManifest, type Planes } from '../../node/src/models/import/bundle-manifest.ts'
+import { bundleManifest, DEFAULT_PLANES, type Planes } from '../../node/src/models/import/bundle-manifest.ts'
 import { bundleSections } from '../../node/src/models/import/bundle-sections.ts'
 import { linearSources } from '../../node/src/models/import/linear-source.ts'
 import { chooseFormats, type NumberFormats } from '../../node/src/models/import/number-formats.ts'
@@ -20,7 +20,7 @@ const { values } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
     /** Every how-manieth of the known questions is asked. */
-    every: { type: 'string', default: '200' },
+    every: { type: 'string', default: '600' },
   },
 })
 const MODELS = new URL('../../shared/models/', import.meta.url)
@@ -57,11 +57,11 @@ const ONE: Planes = { qkv: 1, o: 1, gateUp: 1, down: 1, output: 1 }
 /** Which inputs have a second plane, cheapest first. */
 const PLANES: readonly (readonly [name: string, planes: Planes])[] = [
   ['1 plane', ONE],
-  ['2 planes in down', { ...ONE, down: 2 }],
-  ['2 planes in o, down', { ...ONE, o: 2, down: 2 }],
-  ['2 planes in qkv, o, down', { ...ONE, qkv: 2, o: 2, down: 2 }],
-  ['2 planes in o, down, output', { ...ONE, o: 2, down: 2, output: 2 }],
-  ['2 planes', { qkv: 2, o: 2, gateUp: 2, down: 2, output: 2 }],
+  ['2 in down', { ...ONE, down: 2 }],
+  ['2 in o, down', { ...ONE, o: 2, down: 2 }],
+  ['2 in o, down, output', { ...ONE, o: 2, down: 2, output: 2 }],
+  ['2 in qkv, o, down: the default', DEFAULT_PLANES],
+  ['2 everywhere', { qkv: 2, o: 2, gateUp: 2, down: 2, output: 2 }],
 ]
 
 await withGguf(F16, async (gguf, file) => {
@@ -75,7 +75,7 @@ await withGguf(F16, async (gguf, file) => {
   const compare = async (engine: string, run: Runner) => {
     const got: Logits[][] = []
     for (const { tokens } of texts) got.push(await run(tokens))
-    if (!values.json) console.log(`${engine}: done`)
+    process.stderr.write(`${engine}: done\n`)
     for (const kind of ['answers', 'prose'] as const) rows.push(compared(engine, kind, texts, expected, got))
   }
   await compare('float64', async tokens => {
@@ -86,11 +86,12 @@ await withGguf(F16, async (gguf, file) => {
   for (const [name, p] of PLANES) await compare(`machine, ${name}`, await machine(gguf, file, p, chosen))
   for (const residual of [16, 14, 12])
     await compare(
-      `machine, 1 plane, residual Q${residual}`,
-      await machine(gguf, file, ONE, { ...chosen, residual }),
+      `default, residual Q${residual}`,
+      await machine(gguf, file, DEFAULT_PLANES, { ...chosen, residual }),
     )
   await withGguf(Q8, async (q8, q8File) => {
-    await compare('machine, 1 plane, from Q8_0', await machine(q8, q8File, ONE, await formatsOf(q8, q8File)))
+    const formats = await formatsOf(q8, q8File)
+    await compare('default, from Q8_0', await machine(q8, q8File, DEFAULT_PLANES, formats))
   })
   for (const [name, path] of [
     ['F16', F16],
@@ -105,13 +106,35 @@ await withGguf(F16, async (gguf, file) => {
     layer,
     ...Object.fromEntries(Object.entries(range).map(([kind, value]) => [kind, Number(value.toFixed(2))])),
   }))
-  if (!values.json) {
-    console.table(rows)
-    console.log(`formats: ${JSON.stringify(chosen)}; greatest magnitudes in float64:`)
-    console.table(ranges)
-  }
-  console.log(JSON.stringify({ formats: chosen, rows, ranges }))
+  if (values.json) return console.log(JSON.stringify({ formats: chosen, rows, ranges }))
+  console.log(markdown(rows))
+  console.log(`\nFormats: ${JSON.stringify(chosen)}. Greatest magnitudes in float64:\n`)
+  for (const range of ranges) console.log(JSON.stringify(range))
 })
+
+/** A row an engine; what was predicted is counted in the heading. */
+function markdown(rows: readonly Row[]): string {
+  const kinds = ['answers', 'prose'] as const
+  const count = (kind: Text['kind']): number => rows.find(({ text }) => text === kind)?.tokens ?? 0
+  const line = (cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |`
+  const heads = kinds.flatMap(kind => [`${kind} (${count(kind)}): NLL`, 'KL', 'top-1', 'cosine'])
+  const engines = [...new Set(rows.map(({ engine }) => engine))]
+  return [
+    line(['engine', ...heads]),
+    line(['engine', ...heads].map(() => '---')),
+    ...engines.map(engine =>
+      line([
+        engine,
+        ...kinds.flatMap(kind => {
+          const row = rows.find(one => one.engine === engine && one.text === kind)
+          return row
+            ? [row.nll.toFixed(5), row.kl.toPrecision(3), row.top1.toFixed(3), row.cosine.toFixed(5)]
+            : []
+        }),
+      ]),
+    ),
+  ].join('\n')
+}
 
 /** Greedy answers of the float64 model to known questions, and prose that it was never trained on. */
 function textsOf(gguf: Gguf, float: FloatModel): Text[] {
