@@ -135,6 +135,11 @@ export class World {
     })
   }
 
+  /** Of the message before: what a sender can know. */
+  get hashChain(): string {
+    return this.#chain
+  }
+
   async raw(message: {
     from: string
     process: string
