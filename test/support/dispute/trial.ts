@@ -253,7 +253,7 @@ export class Trial {
       }
       refusals.push(outcome?.code ?? 'silent')
       if (options.stall) break
-      await this.world.pass((view.deadline ?? 0) - this.networkTime())
+      await this.world.pass(Math.max(1, (view.deadline ?? 0) - this.networkTime()))
     }
     const sizes = messages.map(message => JSON.stringify(message.data ?? '').length)
     return {
