@@ -23,6 +23,7 @@ const BOND = WAGE * 25n
 const NEWCOMER = 4
 const JOBS = 50
 const MINUTE = 60_000
+const HOUR = 60 * MINUTE
 
 const lieOf = (trial: Trial) => {
   const layout = bundleLayout(decodeManifest(trial.bundle.leaf(0)))
@@ -46,7 +47,7 @@ async function challenge(trial: Trial, liar: string): Promise<string | undefined
 
 describe('who cheats only when it is the sole seat', () => {
   it('and looks honest till audits are rare, loses more than it ever earns', async ({ annotate }) => {
-    const first = await Trial.open({ miners: 3, redundancy: 1 })
+    const first = await Trial.open({ miners: 3, redundancy: 1, parameters: { retention: JOBS * HOUR } })
     const { world, cast } = first
     const [liar, ...honest] = cast.miners.map(m => m.address) as [string, ...string[]]
     const sheet = new BalanceSheet(world, { hostile: [liar], honest, customers: [cast.requester] })

@@ -43,9 +43,9 @@ const jobsOf = (world: World, requester: string): JobView[] =>
     .map(id => world.job(id))
     .filter(job => job.requester === requester)
 
-/** What a customer has paid for answers that count. */
-const paidFor = (world: World, customer: string): bigint =>
-  sum(jobsOf(world, customer).flatMap(job => job.seats.map(seat => BigInt(seat.paid ?? '0'))))
+/** What a customer has paid for the answers of each of its jobs that count. */
+const paidFor = (world: World, customer: string): Map<string, bigint> =>
+  new Map(jobsOf(world, customer).map(job => [job.id, sum(job.seats.map(seat => BigInt(seat.paid ?? '0')))]))
 
 /** The books of one attack, from before it to its end. */
 export class BalanceSheet {
@@ -61,7 +61,7 @@ export class BalanceSheet {
     this.#roles = { customers: [], ...roles }
     const { hostile, honest, customers } = this.#roles
     this.#before = new Map([...hostile, ...honest, ...customers].map(who => [who, worth(world, who)]))
-    this.#paid = new Map(customers.map(who => [who, paidFor(world, who)]))
+    this.#paid = new Map(customers.flatMap(who => [...paidFor(world, who)]))
     this.#gone = this.#burnt()
     this.#start = { messages: world.evaluations, bytes: world.bytes, ms: world.evaluationMs }
   }
@@ -78,7 +78,7 @@ export class BalanceSheet {
     expect(gains, 'what all lost together was burnt').toBe(this.#gone - this.#burnt())
     const others = [
       ...honest.map(who => this.gain(who)),
-      ...customers.map(who => this.gain(who) + paidFor(world, who) - (this.#paid.get(who) ?? 0n)),
+      ...customers.map(who => this.gain(who) + this.#paidSince(who)),
     ]
     for (const gain of others) expect(gain, 'nobody honest loses').toBeGreaterThanOrEqual(0n)
     const messages = world.evaluations - this.#start.messages
@@ -94,6 +94,12 @@ export class BalanceSheet {
   /** What one of the watched has gained so far. */
   gain(who: string): bigint {
     return worth(this.#world, who) - (this.#before.get(who) ?? 0n)
+  }
+
+  /** For jobs that are still published: the others ended long before. */
+  #paidSince(customer: string): bigint {
+    const paid = [...paidFor(this.#world, customer)]
+    return sum(paid.map(([job, units]) => units - (this.#paid.get(job) ?? 0n)))
   }
 
   #burnt(): bigint {
