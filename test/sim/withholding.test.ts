@@ -6,10 +6,10 @@ import { withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
 import { statementOf } from '../support/dispute/play.ts'
 import { TRIAL_SHAPE, type Trial } from '../support/dispute/trial.ts'
 
-type Answer = 'Answer-Level' | 'Answer-Pages' | 'Answer-Stages' | 'Answer-Operations' | 'Answer-Chunks'
+type Answer = 'Answer-Level' | 'Answer-Pages' | 'Answer-Stages' | 'Answer-Chunks'
 type Data = Readonly<Record<string, unknown>>
 
-/** A lie for which every kind of answer is owed once its leaves are withheld. */
+/** A lie in a K/V page. */
 const wrongRow = ({ honest }: Trial) => withWrongRow(honest, 0, 0)
 
 /** A lie in a checkpoint. */
@@ -18,20 +18,13 @@ const wrongWeight = (trial: Trial) => {
   return trial.run(flipBit(trial.bundle, layout.layers[1]!.gateUp.first, 3, 6))
 }
 
-/** Shows the operations of no stage before they are asked for. */
-function stepwise(owed: DisputeMessage): DisputeMessage {
-  if (owed.action !== 'Answer-Stages') return owed
-  const { digests, checkpoint, piece } = owed.data as Data
-  return { ...owed, data: { digests, ...(checkpoint ? { checkpoint, piece } : {}) } }
-}
-
 const at =
   (
     kind: Answer,
     instead: (owed: DisputeMessage) => DisputeMessage | undefined,
   ): NonNullable<Liar['answers']> =>
   (_, owed) =>
-    owed.action === kind ? instead(stepwise(owed)) : stepwise(owed)
+    owed.action === kind ? instead(owed) : owed
 
 const saying = (kind: Answer, change: (data: Data) => unknown) =>
   at(kind, owed => ({ ...owed, data: change(owed.data as Data) }))
@@ -49,20 +42,21 @@ const cut = (text: unknown, by = 32): string =>
     .subarray(by)
     .toString('base64')
 
+/** What of an answer is spoilt, and the check that it then fails: with other bits, and with too few. */
 const ANSWERS = [
-  ['Answer-Level', 'nodes', 'wrong-nodes'],
-  ['Answer-Pages', 'k', 'wrong-pages'],
-  ['Answer-Stages', 'digests', 'wrong-stages'],
-  ['Answer-Operations', 'digests', 'wrong-operations'],
-  ['Answer-Chunks', 'leaves', 'wrong-chunks'],
+  ['Answer-Level', 'nodes', wrongRow, 'wrong-nodes', 'wrong-nodes'],
+  ['Answer-Pages', 'k', wrongRow, 'wrong-pages', 'wrong-pages'],
+  ['Answer-Stages', 'digests', wrongRow, 'wrong-operations', 'wrong-stages'],
+  ['Answer-Stages', 'operations', wrongRow, 'wrong-operations', 'wrong-operations'],
+  ['Answer-Chunks', 'values', wrongWeight, 'wrong-chunks', 'wrong-chunks'],
 ] as const
 
 convicts(
   'refuses',
-  ANSWERS.map(
-    ([kind]): Liar => ({
+  ANSWERS.filter(([, field]) => field !== 'operations').map(
+    ([kind, , lies]): Liar => ({
       name: `${kind}, and sends it too late`,
-      lies: wrongRow,
+      lies,
       answers: at(kind, () => undefined),
       verdict: 'silent',
       refused: ['silent'],
@@ -72,21 +66,20 @@ convicts(
 
 const silent = (refusal: string) => ({ verdict: 'silent' as const, refused: [refusal] })
 
-const GARBAGE: readonly Liar[] = [
-  ...ANSWERS.map(([kind, field, code]) => ({
-    name: `garbage in ${kind}`,
-    lies: wrongRow,
+const GARBAGE: readonly Liar[] = ANSWERS.flatMap(([kind, field, lies, turnedCode, cutCode]) => [
+  {
+    name: `garbage in the ${field} of ${kind}`,
+    lies,
     answers: saying(kind, data => ({ ...data, [field]: turned(data[field]) })),
-    // At a prompt token nothing binds the digests of stages but the rows, and these are wrong.
-    ...(kind === 'Answer-Stages' ? { verdict: 'proven' as const } : silent(code)),
-  })),
-  ...ANSWERS.map(([kind, field, code]) => ({
-    name: `${kind} with something missing`,
-    lies: wrongRow,
+    ...silent(turnedCode),
+  },
+  {
+    name: `${kind} with some of its ${field} missing`,
+    lies,
     answers: saying(kind, data => ({ ...data, [field]: cut(data[field]) })),
-    ...silent(code),
-  })),
-]
+    ...silent(cutCode),
+  },
+])
 
 convicts('answers', GARBAGE)
 
@@ -118,7 +111,7 @@ convicts('answers, when a checkpoint is disputed,', [
   {
     name: 'operations that do not give their stage',
     lies: wrongWeight,
-    answers: saying('Answer-Operations', data => ({ ...data, digests: turned(data.digests) })),
+    answers: saying('Answer-Stages', data => ({ ...data, operations: turned(data.operations) })),
     ...silent('wrong-operations'),
   },
   {
@@ -181,7 +174,7 @@ const belowTheTop =
 convicts(
   'withholds of a tree in two levels',
   [
-    { name: 'nothing', lies: wrongLastRow, verdict: 'proven', messages: 13 },
+    { name: 'nothing', lies: wrongLastRow, verdict: 'proven' },
     {
       name: 'one level node',
       lies: wrongLastRow,
