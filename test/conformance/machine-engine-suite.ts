@@ -1,26 +1,24 @@
 import { afterAll, describe, expect, test } from 'vitest'
 import {
   type BundleReader,
-  bundleLayout,
   jobNoise,
-  type LayerTensors,
   type MachineEngine,
   Oracle,
   type RunRequest,
   type RunResult,
-  tileOf,
 } from '../../shared/src/machine/index.ts'
 import { Q16_ONE, type SamplerSettings } from '../../shared/src/protocol/sampler.ts'
 import {
   AWKWARD_SHAPES,
   MemoryBundle,
   type ModelShape,
-  manifestOf,
+  otherShiftInSecondSegment,
   randomBundle,
 } from '../support/machine/random-model.ts'
 import { seededRandom } from '../support/random.ts'
 
 const SEED = 20_261_121
+const SEGMENTS = AWKWARD_SHAPES.find(({ name }) => name === 'segments') as ModelShape
 
 const GREEDY: SamplerSettings = {
   temperature: 0,
@@ -222,23 +220,11 @@ export function runsAndRefusals(name: string, open: OpenMachine): void {
         spoil(weights, leaf => leaf.fill(0xff, leaf.length - 40)),
         new MemoryBundle(bundle.leaves.slice(0, -8)),
         new MemoryBundle([...bundle.leaves, Uint8Array.of(1)]),
-        otherShiftInSecondSegment(),
+        new MemoryBundle(otherShiftInSecondSegment(randomBundle(SEGMENTS, SEED).leaves)),
       ]
       for (const one of bad) {
         await expect(open(one)).rejects.toMatchObject({ code: 'bundle-invalid' })
       }
     })
   })
-}
-
-/** Every leaf is in the domain by itself, but the segments of one row do not have the same shift. */
-function otherShiftInSecondSegment(): MemoryBundle {
-  const shape = AWKWARD_SHAPES.find(({ name }) => name === 'segments') as ModelShape
-  const { leaves } = randomBundle(shape, SEED)
-  const { down } = bundleLayout(manifestOf(shape)).layers[0] as LayerTensors
-  const { leaf, rows, columns } = tileOf(down, 0, 1)
-  const shift = rows * (columns + columns / 16)
-  return new MemoryBundle(
-    leaves.map((bytes, i) => (i === leaf ? bytes.with(shift, ((bytes[shift] ?? 0) % 56) + 1) : bytes)),
-  )
 }

@@ -49,6 +49,11 @@ describe('the golden runs', () => {
     }
   })
 })
+test('a model that the memory cannot hold is refused before it is read', async () => {
+  const { leaves } = randomBundle(AWKWARD_SHAPES[0] as ModelShape, 1)
+  const small = { threads: 1, memoryBytes: 10_000 }
+  await expect(CpuMachine.load(leaves.entries(), small)).rejects.toMatchObject({ code: 'out-of-memory' })
+})
 runsAndRefusals('the CPU machine', cpu({ threads: 2 }))
 
 describe('the embedded model', () => {

@@ -5,7 +5,7 @@ import { Oracle } from '../../shared/src/machine/index.ts'
 import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
 import { type Driver, GpuProcess, softwareGpus } from './gpu.ts'
 import { type ModelVector, resultVector, vectorRequest } from './machine/golden.ts'
-import { AWKWARD_SHAPES, randomBundle } from './machine/random-model.ts'
+import { AWKWARD_SHAPES, otherShiftInSecondSegment, randomBundle } from './machine/random-model.ts'
 import { seededRandom } from './random.ts'
 
 const SEED = 41
@@ -87,9 +87,16 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     }
   })
 
+  test.skipIf(!here)('an adapter with one wrong bit is refused', async () => {
+    await expect(gpu!.wrongAnswers()).rejects.toMatchObject({ code: 'gpu-wrong' })
+  })
+
   test.skipIf(!here)('refuses a bundle with a number outside the bounds', async () => {
     const { leaves } = bundleOf(vectorOf('tiny'))
     const broken = leaves.map((leaf, i) => (i === 6 ? Uint8Array.of(0x80, ...leaf.subarray(1)) : leaf))
+    const wide = vectorOf('segments')
+    const other = otherShiftInSecondSegment(bundleOf(wide).leaves)
+    await expect(gpu!.runs(other, [])).rejects.toMatchObject({ code: 'bundle-invalid' })
     await expect(gpu!.runs(broken, [])).rejects.toMatchObject({ code: 'bundle-invalid' })
     await expect(gpu!.runs(leaves.slice(0, 6), [])).rejects.toMatchObject({ code: 'bundle-invalid' })
   })
@@ -103,6 +110,23 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     }
     await expect(run(200)).rejects.toMatchObject({ code: 'gpu-out-of-memory' })
     await expect(run(600)).rejects.toMatchObject({ code: 'prompt-too-long' })
+    // Keys and values of so many positions pass every device's largest buffer.
+    await expect(gpu!.runs(leaves, [], { positions: 2 ** 28 })).rejects.toMatchObject({
+      code: 'gpu-out-of-memory',
+    })
+  })
+
+  test.skipIf(!here)('a lost device abstains from then on', async () => {
+    const lost = new GpuProcess(driver)
+    try {
+      const vector = vectorOf('tiny')
+      await lost.info()
+      await lost.lose()
+      for (let again = 0; again < 2; again++)
+        await expect(lost.runs(bundleOf(vector).leaves, [])).rejects.toMatchObject({ code: 'device-lost' })
+    } finally {
+      await lost.close()
+    }
   })
 
   test.skipIf(!here)('fails for good after the first refused command', async () => {

@@ -5,8 +5,19 @@ import { answerPrimitives, checkKnownAnswers } from '../../node/src/engine/webgp
 import type { GpuJob, GpuReply } from './gpu.ts'
 
 let device: Promise<GpuDevice> | undefined
+/** The device below ours, for what only a driver or a card can do to it. */
+let raw: GPUDevice | undefined
+
+function watchRequests(): void {
+  const { requestDevice } = GPUAdapter.prototype
+  GPUAdapter.prototype.requestDevice = async function (...wanted) {
+    raw = await requestDevice.apply(this, wanted)
+    return raw
+  }
+}
 
 async function work(job: GpuJob): Promise<unknown> {
+  if (device === undefined) watchRequests()
   device ??= GpuDevice.open()
   const gpu = await device
   switch (job.kind) {
@@ -28,6 +39,30 @@ async function work(job: GpuJob): Promise<unknown> {
     case 'bad-kernel':
       // A dispatch without a pipeline: what a driver refuses must be an error, never zeros.
       return gpu.run(pass => pass.dispatchWorkgroups(1))
+    case 'wrong-answers': {
+      // A card with one bad bit in the memory that the tables come to.
+      const { writeBuffer } = GPUQueue.prototype
+      const flip = function (
+        this: GPUQueue,
+        buffer: GPUBuffer,
+        at: number,
+        data: ArrayBuffer,
+        ...rest: number[]
+      ) {
+        const bytes = new Uint8Array(data.slice(0))
+        if (buffer.label === 'tables') bytes[401] = (bytes[401] ?? 0) ^ 4
+        writeBuffer.call(this, buffer, at, bytes.buffer, ...rest)
+      }
+      GPUQueue.prototype.writeBuffer = flip as typeof writeBuffer
+      try {
+        return await checkKnownAnswers(gpu)
+      } finally {
+        GPUQueue.prototype.writeBuffer = writeBuffer
+      }
+    }
+    case 'lose':
+      raw?.destroy()
+      return
     case 'close':
       gpu.close()
       process.disconnect()

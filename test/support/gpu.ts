@@ -8,7 +8,7 @@ import type { PrimitiveCase } from '../../node/src/engine/webgpu/primitive-cases
 import type { RunRequest, RunResult } from '../../shared/src/machine/index.ts'
 
 export type GpuJob =
-  | { readonly kind: 'info' | 'known-answers' | 'bad-kernel' | 'close' }
+  | { readonly kind: 'info' | 'known-answers' | 'wrong-answers' | 'bad-kernel' | 'lose' | 'close' }
   | { readonly kind: 'primitives'; readonly cases: readonly PrimitiveCase[] }
   | {
       readonly kind: 'runs'
@@ -61,6 +61,8 @@ export class GpuProcess {
 
   info = (): Promise<GpuInfo> => this.#ask({ kind: 'info' }) as Promise<GpuInfo>
   knownAnswers = (): Promise<unknown> => this.#ask({ kind: 'known-answers' })
+  wrongAnswers = (): Promise<unknown> => this.#ask({ kind: 'wrong-answers' })
+  lose = (): Promise<unknown> => this.#ask({ kind: 'lose' })
   badKernel = (): Promise<unknown> => this.#ask({ kind: 'bad-kernel' })
   primitives = (cases: readonly PrimitiveCase[]): Promise<Uint32Array> =>
     this.#ask({ kind: 'primitives', cases }) as Promise<Uint32Array>

@@ -4,6 +4,7 @@ import { merkleLeaf, merkleRoot } from '../../../shared/src/hashing/merkle.ts'
 import {
   type BundleReader,
   bundleLayout,
+  decodeManifest,
   GROUP,
   LEAF_VALUES,
   type Manifest,
@@ -11,6 +12,7 @@ import {
   piecesInLeaf,
   SEGMENT,
   type Tensor,
+  tileOf,
 } from '../../../shared/src/machine/index.ts'
 import { type Random, seededRandom } from '../random.ts'
 
@@ -250,4 +252,12 @@ function pieces(count: number, random: Random, wild: boolean): Uint8Array {
   )
   const lengths = Uint16Array.from(all, piece => piece.length)
   return new Uint8Array(Buffer.concat([new Uint8Array(lengths.buffer), ...all]))
+}
+
+/** Leaves of a bundle of more than one segment: each is in the domain by itself, but a row's segments have different shifts. */
+export function otherShiftInSecondSegment(leaves: readonly Uint8Array[]): Uint8Array[] {
+  const { down } = bundleLayout(decodeManifest(leaves[0]!)).layers[0]!
+  const { leaf, rows, columns } = tileOf(down, 0, 1)
+  const shift = rows * (columns + columns / 16)
+  return leaves.map((bytes, i) => (i === leaf ? bytes.with(shift, (bytes[shift]! % 56) + 1) : bytes))
 }

@@ -306,12 +306,31 @@ describe('importing a model', () => {
       'tokenizer-unsupported',
     )
     expect(await codeOf(importGguf(join(folder, 'none.gguf'), store.folder, options))).toBe('gguf-missing')
-    const bytes = random()
-    const nan = Buffer.from(bytes)
-    nan.writeFloatLE(Number.NaN, nan.length - 4)
-    expect(await codeOf(importGguf(await write('nan.gguf', nan), store.folder, options))).toBe(
+    expect(await refused({ extra: { 'llama.embedding_length': ['u32', 2 ** 31] } })).toBe('gguf-corrupt')
+    expect(await refused({ extra: { 'llama.attention.layer_norm_rms_epsilon': ['f32', Number.NaN] } })).toBe(
+      'gguf-corrupt',
+    )
+    expect(await refused({ extra: { 'tokenizer.ggml.bos_token_id': ['u32', 99_999] } })).toBe(
+      'tokenizer-invalid',
+    )
+    expect(await refused({ extra: { 'tokenizer.ggml.tokens': ['texts', ['a', 'b']] } })).toBe(
+      'tokenizer-invalid',
+    )
+    // Weights that no number stands for, in a plain type and in the scale of a block.
+    const spoiled = async (type: 'F32' | 'Q8_0', change: (file: Buffer) => unknown) => {
+      const file = random({ type })
+      change(file)
+      return codeOf(importGguf(await write('spoiled.gguf', file), store.folder, options))
+    }
+    const PADDING = 12
+    for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
+      expect(await spoiled('F32', file => file.writeFloatLE(value, file.length - 4))).toBe('gguf-not-finite')
+    expect(await spoiled('Q8_0', file => file.writeUInt16LE(0x7c00, file.length - PADDING - 34))).toBe(
       'gguf-not-finite',
     )
+    const type = (file: Buffer, id: number) =>
+      file.writeUInt32LE(id, file.indexOf('output_norm.weight') + 'output_norm.weight'.length + 4 + 8)
+    expect(await spoiled('F32', file => type(file, 26))).toBe('gguf-unsupported')
   })
 })
 

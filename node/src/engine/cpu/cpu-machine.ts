@@ -42,6 +42,8 @@ export interface CpuOptions {
   readonly cacheBytes?: number
   /** Positions computed together. */
   readonly columns?: number
+  /** Memory that the model may take: what the system has unless told otherwise. */
+  readonly memoryBytes?: number
   /** Bytes of one WebAssembly memory at most. */
   readonly shardLimit?: number
   /** False only to measure what checkpoints and page digests cost: results then have none. */
@@ -165,6 +167,14 @@ function prepare(manifest: Manifest, options: CpuOptions) {
     threads,
   }
   const plan = planMemory(manifest, limits, slots, instantiateKernels(allocate(1)), shardLimit)
+  const needed = plan.shards.reduce((sum, { bytes }) => sum + bytes, 0)
+  const available = options.memoryBytes ?? process.availableMemory()
+  if (needed > available)
+    throw new ApusError(
+      'out-of-memory',
+      `The model needs ${megabytes(needed)} MB of memory and ${megabytes(available)} MB are free.`,
+      { retry: true },
+    )
   const shards = plan.shards.map(({ bytes }) => {
     const memory = allocate(bytes)
     const kernels = instantiateKernels(memory)
@@ -177,6 +187,8 @@ function prepare(manifest: Manifest, options: CpuOptions) {
   const placer = new WeightPlacer(manifest, layout, plan, shards)
   return { manifest, layout, plan, placer, memories: shards.map(({ memory }) => memory) }
 }
+
+const megabytes = (bytes: number): number => Math.ceil(bytes / 1e6)
 
 function allocate(bytes: number): WebAssembly.Memory {
   const pages = Math.ceil(bytes / 65_536)

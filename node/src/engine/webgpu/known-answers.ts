@@ -3,7 +3,7 @@ import { givesKnownAnswers } from '../machine/known-answers.ts'
 import { noise } from '../machine/seeded-bundle.ts'
 import type { GpuDevice } from './gpu-device.ts'
 import { GpuMachine } from './gpu-machine.ts'
-import { type PrimitiveCase, primitiveCases } from './primitive-cases.ts'
+import { type PrimitiveCase, primitiveCases, tableCases } from './primitive-cases.ts'
 import { tableWords } from './table-words.ts'
 
 /** Enough for every primitive to meet its edges many times; a fraction of a second on any device. */
@@ -11,13 +11,13 @@ const CASES = 6800
 const SEED = 20_261_121
 
 /**
- * Lets the device compute what the oracle computes as well: each primitive at its edges, then two runs of a small
+ * Lets the device compute what the oracle computes as well: each entry of its tables, each primitive at its edges, then two runs of a small
  * model. Errors: `gpu-wrong` when one bit differs, and the device's own.
  */
 export async function checkKnownAnswers(gpu: GpuDevice): Promise<void> {
   let drawn = 0
   const draw = (below: number) => Math.floor((noise(SEED, drawn++) / 2 ** 32) * below)
-  const cases = primitiveCases(CASES, draw)
+  const cases = [...tableCases(), ...primitiveCases(CASES, draw)]
   const answers = await answerPrimitives(gpu, cases)
   const wrong = cases.find(
     ({ answer }, i) => answer[0] !== answers[2 * i] || answer[1] !== answers[2 * i + 1],

@@ -23,7 +23,7 @@ export interface PrimitiveCase {
 }
 
 type Draw = (below: number) => number
-type Sample = (draw: Draw) => { input: readonly [number, number, number]; answer: readonly [number, number] }
+type Sample = (draw: Draw) => Pick<PrimitiveCase, 'input' | 'answer'>
 
 const WORD = 2n ** 32n
 const u32 = (v: number): number => v >>> 0
@@ -45,6 +45,24 @@ const signed = (draw: Draw, bits: number): bigint => (draw(2) === 0 ? 1n : -1n) 
 const small = (draw: Draw): number => Number(signed(draw, 30))
 const unsigned = (draw: Draw, bits: number): number => Number(magnitude(draw, bits))
 
+/** Those that look a value up in a table; their places in SAMPLES are the kernel's. */
+const EXP2N = 4
+const SIGMOID = 5
+const SINE = 6
+const LOG2Q = 9
+const exp2Case = (d: number): PrimitiveCase => ({ operation: EXP2N, input: [d, 0, 0], answer: [exp2n(d), 0] })
+const sigmoidCase = (g: number, gate: number): PrimitiveCase => ({
+  operation: SIGMOID,
+  input: [u32(g), 0, gate],
+  answer: [u32(sigmoid(g, gate)), 0],
+})
+const sineCase = (u: number): PrimitiveCase => ({
+  operation: SINE,
+  input: [u, 0, 0],
+  answer: [u32(sine(u)), u32(cosine(u))],
+})
+const log2Case = (n: number): PrimitiveCase => ({ operation: LOG2Q, input: [n, 0, 0], answer: [log2q(n), 0] })
+
 /** In the order of the kernel's cases. */
 const SAMPLES: readonly Sample[] = [
   draw => {
@@ -63,18 +81,9 @@ const SAMPLES: readonly Sample[] = [
     const [a, b, s] = [small(draw), unsigned(draw, 32), draw(62)]
     return { input: [u32(a), b, s], answer: [u32(satBig(rsBig(BigInt(a) * BigInt(b), s))), 0] }
   },
-  draw => {
-    const d = unsigned(draw, 31)
-    return { input: [d, 0, 0], answer: [exp2n(d), 0] }
-  },
-  draw => {
-    const [g, gate] = [small(draw), 16 + 2 * draw(2)]
-    return { input: [u32(g), 0, gate], answer: [u32(sigmoid(g, gate)), 0] }
-  },
-  draw => {
-    const u = unsigned(draw, 21)
-    return { input: [u, 0, 0], answer: [u32(sine(u)), u32(cosine(u))] }
-  },
+  draw => exp2Case(unsigned(draw, 31)),
+  draw => sigmoidCase(small(draw), 16 + 2 * draw(2)),
+  draw => sineCase(unsigned(draw, 21)),
   draw => {
     const [f, t] = [magnitude(draw, 44), unsigned(draw, 18)]
     return { input: [...wide(f), t], answer: [angle(t, f), 0] }
@@ -84,10 +93,7 @@ const SAMPLES: readonly Sample[] = [
     const [y, h] = rsqrt(v)
     return { input: [...wide(BigInt(v)), 0], answer: [y, h] }
   },
-  draw => {
-    const n = Math.max(1, unsigned(draw, 32))
-    return { input: [n, 0, 0], answer: [log2q(n), 0] }
-  },
+  draw => log2Case(Math.max(1, unsigned(draw, 32))),
   draw => {
     const [a, b, c] = [draw(2 ** 32), draw(2 ** 32), unsigned(draw, 32)]
     const four = philox([a, b], [c, u32(c ^ 0x5555_5555), 0, 1])
@@ -136,6 +142,21 @@ export function primitiveCases(count: number, draw: Draw): PrimitiveCase[] {
     const operation = i % SAMPLES.length
     const sample = SAMPLES[operation]
     if (sample === undefined) throw new RangeError('no such primitive')
-    return { operation, ...sample(draw) }
+    return { ...sample(draw), operation }
   })
+}
+
+/** Cases that read every entry of every table: random inputs seldom show one wrong bit among them. */
+export function tableCases(): PrimitiveCase[] {
+  const all = (count: number, make: (i: number) => PrimitiveCase) =>
+    Array.from({ length: count }, (_, i) => make(i))
+  return [
+    ...all(256, i => exp2Case(i << 8)),
+    exp2Case(0xffff),
+    ...all(1024, i => sigmoidCase(i << 10, 16)),
+    sigmoidCase((1 << 20) - 1, 16),
+    ...all(1025, i => sineCase(i << 9)),
+    ...all(256, i => log2Case(2 ** 31 + i * 2 ** 23)),
+    log2Case(2 ** 32 - 1),
+  ]
 }
