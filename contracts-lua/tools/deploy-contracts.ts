@@ -1,5 +1,4 @@
-import { writeFile } from 'node:fs/promises'
-import { type AoClient, ApusError } from '@apus/shared'
+import { type AoClient, ApusError, type ProcessId, processId } from '@apus/shared'
 import { bundle, type LuaValue, UNSIGNABLE_OWNER } from './bundle.ts'
 
 export interface DeployOptions {
@@ -12,8 +11,8 @@ export interface DeployOptions {
 }
 
 export interface Deployment {
-  readonly token: string
-  readonly network: string
+  readonly token: ProcessId
+  readonly network: ProcessId
   /** SHA-256 of all Lua in each process, as its `Info` shows it. */
   readonly codeHashes: { readonly token?: string; readonly network: string }
 }
@@ -26,24 +25,20 @@ type Ao = Pick<AoClient, 'spawn' | 'sendAndWait'>
  */
 export async function deployContracts(ao: Ao, options: DeployOptions = {}): Promise<Deployment> {
   const token = options.token
-    ? { id: options.token }
+    ? { id: processId.parse(options.token) }
     : await deploy(ao, 'token', { balances: options.balances ?? {} })
   const network = await deploy(ao, 'network', { token: token.id, parameters: options.parameters ?? {} })
   const codeHashes = 'codeHash' in token ? { token: token.codeHash } : {}
   return { token: token.id, network: network.id, codeHashes: { ...codeHashes, network: network.codeHash } }
 }
 
-/** Writes the addresses where the other programs read them. */
-export const writeDeployment = (deployment: Deployment, path: string): Promise<void> =>
-  writeFile(path, `${JSON.stringify(deployment, null, 2)}\n`)
-
 async function deploy(
   ao: Ao,
   entry: 'token' | 'network',
   config: Readonly<Record<string, LuaValue>>,
-): Promise<{ id: string; codeHash: string }> {
+): Promise<{ id: ProcessId; codeHash: string }> {
   const { source, codeHash } = await bundle(entry, config)
-  const id = await ao.spawn({ tags: [{ name: 'Name', value: `apus-${entry}` }] })
+  const id = processId.parse(await ao.spawn({ tags: [{ name: 'Name', value: `apus-${entry}` }] }))
   await ao.sendAndWait({ process: id, tags: [{ name: 'Action', value: 'Eval' }], data: source })
   const info = await ao.sendAndWait({ process: id, tags: [{ name: 'Action', value: 'Info' }] })
   const answer = info.messages.find(m => m.Tags.some(t => t.name === 'Action' && t.value === 'Info-Response'))

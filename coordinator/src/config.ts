@@ -35,5 +35,3 @@ export const settingsSchema = z.strictObject({
   pollMs: z.int().min(20).max(60_000).default(1_000),
   log: z.enum(['error', 'warn', 'info', 'debug', 'silent']).default('info'),
 })
-
-export type Settings = z.infer<typeof settingsSchema>

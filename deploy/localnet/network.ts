@@ -251,7 +251,7 @@ async function fund(
       await register(client, { me: address, key }, Date.now())
     }),
   )
-  for (const { header, path: _, ...model } of models) {
+  for (const { header, path: _, context: __, ...model } of models) {
     const terms = { basePrice: String(BASE_PRICE), tokenPrice: String(TOKEN_PRICE), maxContext: MAX_CONTEXT }
     await retry(() => operator.listModel({ ...model, ...terms }, header))
   }

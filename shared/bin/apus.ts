@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import {
   type Address,
+  ApusError,
+  address,
   checkProof,
   connectAo,
   describeError,
@@ -18,6 +20,7 @@ import {
   modelId,
   NetworkClient,
   NetworkFeed,
+  parseApus,
   proofFileSchema,
   Q16_ONE,
   Requester,
@@ -37,6 +40,23 @@ const whole = (text: string): number => {
   const value = Number(text)
   if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('Not a whole number.')
   return value
+}
+const model = (text: string): ModelId => {
+  const id = modelId.safeParse(text)
+  if (!id.success) throw new InvalidArgumentError('Not the id of a model.')
+  return id.data
+}
+const recipient = (text: string): Address => {
+  const id = address.safeParse(text)
+  if (!id.success) throw new InvalidArgumentError('Not an address.')
+  return id.data
+}
+const amount = (text: string): bigint => {
+  try {
+    return parseApus(text)
+  } catch (error) {
+    throw new InvalidArgumentError(describeError(error))
+  }
 }
 const fraction = (text: string): number => {
   const value = Number(text)
@@ -72,7 +92,7 @@ async function openAccount() {
 program
   .command('infer <prompt>')
   .description('ask a question and print the answer')
-  .option('--model <id>', 'the model; the network’s default when absent')
+  .option('--model <id>', 'the model; the network’s default when absent', model)
   .option('--max-tokens <n>', 'longest answer', whole, 64)
   .option('--redundancy <n>', 'miners that compute it', whole)
   .option('--temperature <t>', '0 is greedy', fraction)
@@ -85,8 +105,9 @@ program
   .action(async (prompt: string, options) => {
     const { common, file, client, address } = await openAccount()
     const requester = new Requester(client, { clock: systemClock, address })
-    const model: ModelId | undefined = options.model ? modelId.parse(options.model) : file.defaultModel
-    if (!model) throw new Error('The network file names no default model; give one with --model.')
+    const model: ModelId | undefined = options.model ?? file.defaultModel
+    if (!model)
+      throw new ApusError('model-missing', 'The network file names no default model; give one with --model.')
     const sampler = {
       temperature: options.temperature,
       topK: options.topK,
@@ -103,6 +124,7 @@ program
       ...(options.stop ? { stop: options.stop } : {}),
       ...(options.raw ? { format: 'raw' as const } : {}),
     })
+    if (!common.json) console.error(`job ${id}`)
     const say = (state: string) => process.stderr.isTTY && process.stderr.write(`\r\x1b[2K${state}`)
     const { job, text, id: stored } = await requester.answer(id, undefined, say)
     say('')
@@ -110,7 +132,7 @@ program
     if (common.json) console.log(JSON.stringify({ answer: text, answerId: stored, job }))
     else {
       console.log(answer)
-      console.error(`job ${job.id} · ${job.agreed?.seats} of ${job.seats.length} seats agree`)
+      console.error(`${job.agreed?.seats} of ${job.seats.length} seats agree`)
     }
   })
 
@@ -184,6 +206,17 @@ program
 const say = ({ json }: Common, value: unknown, lines: readonly string[]): void => {
   for (const line of json ? [JSON.stringify(value)] : lines) console.log(line)
 }
+
+program
+  .command('transfer')
+  .description('send APUS from this wallet to an address')
+  .argument('<address>', 'a wallet or process', recipient)
+  .argument('<APUS>', 'amount', amount)
+  .action(async (to: Address, units: bigint) => {
+    const { common, client } = await openAccount()
+    await client.transfer(to, units)
+    say(common, { to, units: String(units) }, [`${apus(units)} are on their way to ${to}.`])
+  })
 
 program
   .command('balance')

@@ -1,12 +1,5 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  type DeployOptions,
-  deployContracts,
-  writeDeployment,
-} from '../../contracts-lua/tools/deploy-contracts.ts'
+import { describe, expect, it } from 'vitest'
+import { type DeployOptions, deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { type AosTestProcess, loadAos } from '../support/aos.ts'
 import { addressOf, DEPLOYER, SUPPLY } from '../support/contracts.ts'
 
@@ -45,11 +38,6 @@ describe('deploying', () => {
     balances: { [addressOf('holder')]: String(SUPPLY) },
     parameters: { grace: 5 },
   }
-  let directory: string
-  beforeAll(async () => {
-    directory = await mkdtemp(join(tmpdir(), 'deploy-'))
-  })
-  afterAll(() => rm(directory, { recursive: true, force: true }))
 
   it('spawns both processes, shows their code, and leaves them without an owner', async () => {
     const ao = directAo()
@@ -61,9 +49,6 @@ describe('deploying', () => {
       const owner = Messages[0]?.Tags.find(t => t.name === 'Owner-Text')?.value
       expect(owner).toMatch(/^nobody/)
     }
-    const path = join(directory, 'addresses.json')
-    await writeDeployment(deployment, path)
-    expect(JSON.parse(await readFile(path, 'utf8'))).toEqual(deployment)
   })
 
   it('uses a token that exists', async () => {

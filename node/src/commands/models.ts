@@ -7,6 +7,7 @@ import { importGguf } from '../models/import/import-gguf.ts'
 import { ModelStore } from '../models/store/model-store.ts'
 import { openAccount } from '../open-miner.ts'
 import { type Console, homeOf } from './console.ts'
+import { publishModelCommand } from './publish-model.ts'
 
 interface Options {
   readonly json?: boolean
@@ -14,7 +15,7 @@ interface Options {
 
 /** `models …`: bring GGUF files into the store of bundles, list, check and remove them, and end listings. */
 export function modelsCommand(io: Console): Command {
-  const models = new Command('models').description('import, list, verify, remove and delist models')
+  const models = new Command('models').description('import, list, verify, remove, publish and delist models')
   const add = (name: string, description: string): Command =>
     models.command(name).description(description).option('--json', 'print one JSON object')
   const storeOf = (command: Command) => new ModelStore(join(homeOf(command, io).path, 'models'))
@@ -66,6 +67,8 @@ export function modelsCommand(io: Console): Command {
     const home = homeOf(command, io)
     return openAccount(home, await readSettings(home))
   }
+
+  models.addCommand(publishModelCommand(io))
 
   add('delist <root>', 'take back a listing of yours; its bond returns after the last job').action(
     async (root: string, options: Options, command: Command) => {
