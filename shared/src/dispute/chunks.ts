@@ -47,11 +47,12 @@ export function operationsOfStage(
   return all.slice(from, from + planStage(terms, position, stage).length)
 }
 
-/** Cuts the values of an operation, leaf behind leaf, into its leaves. */
+/** Cuts the values of an operation, leaf behind leaf, into its leaves; bytes too many make the last one longer. */
 export function cutLeaves(operation: Operation, values: Uint8Array): Uint8Array[] {
   let at = 0
   return Array.from({ length: operation.leaves }, (_, leaf) => {
+    const from = at
     at += operation.leafBytes(leaf)
-    return values.slice(at - operation.leafBytes(leaf), at)
+    return values.slice(from, leaf === operation.leaves - 1 ? undefined : at)
   })
 }

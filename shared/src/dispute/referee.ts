@@ -1,14 +1,15 @@
 import { toBase64Url } from '../hashing/digest.ts'
 import { merkleLeaf } from '../hashing/merkle.ts'
-import { ApusError } from '../kit/errors.ts'
+import { ApusError, errorCode } from '../kit/errors.ts'
 import { checkpointLeaf, pageLeaf, pieceLeaf } from '../machine/commitments.ts'
+import { checkLeaf } from '../machine/domain.ts'
 import { embeddingLeaf, thresholdLeaf } from '../machine/inputs.ts'
 import { planStage } from '../machine/plan.ts'
 import type { RunTerms } from '../machine/plan-parts.ts'
 import { recompute } from '../machine/recompute.ts'
 import type { Input, Operation } from '../machine/steps.ts'
 import type { StatementView } from '../protocol/dispute.ts'
-import { cutLeaves, isCheck, showsValues } from './chunks.ts'
+import { cutLeaves, isAdvice, isCheck, showsValues } from './chunks.ts'
 import { equalBytes } from './message.ts'
 import { pageLeafCount } from './trees.ts'
 import { digestOfLeaves, digestOfRange, rootOfRange, valueLeaf } from './value-tree.ts'
@@ -18,6 +19,8 @@ const CHECKPOINT_BYTES = 41
 const BUNDLE = 'apus.machine.1/bundle'
 const PROMPT = 'apus.machine.1/prompt'
 const LEGAL = Uint8Array.of(1)
+const PAGE_ROWS = 64
+const MAX_PIECE_BYTES = 256
 
 /** One disputed step: what the accused said of it, and the inputs that a challenger proves it by. */
 export interface DisputedStep {
@@ -50,7 +53,8 @@ export interface Judgement {
 
 /**
  * Recomputes one chunk from inputs that the accused committed to, as the contract does. Errors, when the argument does
- * not hold together: `wrong-operations`, `wrong-chunks`, `wrong-inputs`, `wrong-path`, `advice`.
+ * not hold together: `wrong-operations`, `wrong-chunks`, `out-of-range`, `wrong-inputs`, `wrong-path`, `advice`; or when it
+ * rests on a bundle or a prompt that is none of the machine's: `bad-bundle`, `bad-prompt`.
  */
 export function judgeStep(step: DisputedStep): Judgement {
   const operations = planStage(step.terms, step.position, step.stage)
@@ -60,6 +64,9 @@ export function judgeStep(step: DisputedStep): Judgement {
   const last = step.operations.at(-1)
   if (!equalBytes(last, step.stages[step.stage]))
     throw refused('wrong-operations', 'The operations are not those of the stage.')
+  if (isAdvice(operation)) throw refused('advice', 'Nothing recomputes this operation; its check is.')
+  if (!(step.chunk >= 0 && step.chunk < operation.chunks))
+    throw refused('out-of-range', 'The operation has no such chunk.')
   const leaves = step.answer.values
     ? cutLeaves(operation, step.answer.values).map(valueLeaf)
     : step.answer.leaves
@@ -67,15 +74,14 @@ export function judgeStep(step: DisputedStep): Judgement {
     leaves.length === operation.leaves && showsValues(operation) === (step.answer.values !== undefined)
   if (!fits || !equalBytes(digestOfLeaves(operation, leaves), step.operations[step.operation]))
     throw refused('wrong-chunks', 'The value is not that of the operation.')
-  if (!(step.chunk >= 0 && step.chunk < operation.chunks))
-    throw refused('wrong-chunks', 'The operation has no such chunk.')
   const chunk = operation.chunk(step.chunk)
   if (chunk.step === undefined) throw refused('advice', 'Nothing recomputes this operation; its check is.')
   const reader = new InputReader(step, operations)
-  const bytes = chunk.inputs.map(input => reader.read(input))
-  reader.finish()
+  const bytes = orNothing(() => chunk.inputs.map(input => reader.read(input)))
+  if (bytes) reader.finish()
   const claimed = step.answer.values && claimedBytes(operation, step.answer.values, chunk)
-  const expected = orNothing(() => recompute(chunk.step as NonNullable<typeof chunk.step>, bytes))
+  const { step: machine } = chunk
+  const expected = bytes && orNothing(() => recompute(machine, bytes))
   const right =
     expected !== undefined &&
     (isCheck(operation) ? equalBytes(expected, LEGAL) : true) &&
@@ -94,7 +100,7 @@ function claimedBytes(
 const refused = (code: string, message: string) => new ApusError(code, message, { blame: 'peer' })
 
 /** A RangeError says that inputs which the accused committed to are no numbers of the machine. */
-function orNothing(compute: () => Uint8Array): Uint8Array | undefined {
+function orNothing<T>(compute: () => T): T | undefined {
   try {
     return compute()
   } catch (error) {
@@ -117,7 +123,7 @@ class InputReader {
   }
 
   read(input: Input): Uint8Array {
-    const { terms, statement, model } = this.#step
+    const { terms, statement } = this.#step
     switch (input.kind) {
       case 'value':
         return this.#value(input)
@@ -127,9 +133,9 @@ class InputReader {
         return scores ? this.#value(scores) : new Uint8Array()
       }
       case 'bundle':
-        return this.#leaf(model, BUNDLE, terms.layout.leafCount, input.leaf)
+        return this.#bundle(input.leaf)
       case 'embedding':
-        return this.#leaf(model, BUNDLE, terms.layout.leafCount, embeddingLeaf(terms.layout, this.#token))
+        return this.#bundle(embeddingLeaf(terms.layout, this.#token))
       case 'page': {
         const { layers, kvHeads } = terms.manifest
         const index = ((input.page * layers + input.layer) * kvHeads + input.head) * 2 + input.kv
@@ -138,14 +144,14 @@ class InputReader {
           rootOfRange(pageLeafCount(this.#step, statement.count), index, [pageLeaf(leaf)], path),
           statement.kvRoot,
         )
-        return leaf
+        return legal(leaf, leaf.length === PAGE_ROWS * (1 + 2 * terms.manifest.headSize))
       }
       case 'tokens':
         return this.#tokens(input.first, input.first + input.count)
       case 'piece': {
         const { leaf, path } = this.#take()
         this.#check(rootOfRange(statement.count, input.n, [pieceLeaf(leaf)], path), statement.answerRoot)
-        return leaf
+        return legal(leaf, leaf.length <= MAX_PIECE_BYTES)
       }
     }
   }
@@ -165,9 +171,16 @@ class InputReader {
       throw refused('wrong-path', `Input ${this.#used} is not proven to be what the plan names.`)
   }
 
-  #leaf(root: string, domain: string, count: number, index: number): Uint8Array {
+  #bundle(index: number): Uint8Array {
+    const { terms, model } = this.#step
     const { leaf, path } = this.#take()
-    this.#check(rootOfRange(count, index, [merkleLeaf(domain, leaf)], path), root)
+    this.#check(rootOfRange(terms.layout.leafCount, index, [merkleLeaf(BUNDLE, leaf)], path), model)
+    try {
+      checkLeaf(terms.manifest, terms.layout, index, leaf)
+    } catch (error) {
+      if (errorCode(error) !== 'bundle-invalid') throw error
+      throw refused('bad-bundle', `Leaf ${index} of the bundle is outside what the machine allows.`)
+    }
     return leaf
   }
 
@@ -183,12 +196,13 @@ class InputReader {
     const hashes = cutRange(operation, leaf, first, count).map(valueLeaf)
     this.#check(digestOfRange(operation, first, hashes, path), toBase64Url(digest))
     this.#seen.set(name, leaf)
-    return leaf
+    return legal(leaf, count > 1 || leaf.length === operation.leafBytes(first))
   }
 
   #tokens(first: number, end: number): Uint8Array {
     const { terms, promptTokens, statement } = this.#step
     const { promptLength } = terms
+    const { vocab } = terms.manifest
     const parts: Uint8Array[] = []
     if (first < promptLength) {
       const from = Math.floor(first / TOKENS_PER_LEAF)
@@ -197,7 +211,10 @@ class InputReader {
       const count = Math.ceil(promptLength / TOKENS_PER_LEAF)
       const hashes = pieces(leaf, TOKENS_PER_LEAF * 4).map(part => merkleLeaf(PROMPT, part))
       this.#check(rootOfRange(count, from, hashes, path), promptTokens)
-      parts.push(leaf.slice((first - from * TOKENS_PER_LEAF) * 4, (to - from * TOKENS_PER_LEAF) * 4))
+      const part = leaf.slice((first - from * TOKENS_PER_LEAF) * 4, (to - from * TOKENS_PER_LEAF) * 4)
+      if (part.length !== (to - first) * 4 || part.length === 0 || tokensOf(part).some(t => t >= vocab))
+        throw refused('bad-prompt', 'The prompt has an unknown token, or not all of them.')
+      parts.push(part)
     }
     if (end > promptLength) {
       const from = Math.max(first, promptLength) - promptLength
@@ -207,7 +224,12 @@ class InputReader {
         rootOfRange(statement.count, from, leaves.map(checkpointLeaf), path),
         statement.checkpointRoot,
       )
-      parts.push(...leaves.map(checkpoint => checkpoint.slice(4, 8)))
+      for (const [i, checkpoint] of leaves.entries()) {
+        const [number, token] = tokensOf(
+          legal(checkpoint, checkpoint.length === CHECKPOINT_BYTES).slice(0, 8),
+        )
+        parts.push(legal(checkpoint, number === from + i && (token ?? vocab) < vocab).slice(4, 8))
+      }
     }
     const tokens = new Uint8Array(Buffer.concat(parts))
     if (tokens.length !== (end - first) * 4) throw refused('wrong-inputs', 'The tokens are not all there.')
@@ -219,13 +241,22 @@ class InputReader {
 const pieces = (bytes: Uint8Array, size: number): Uint8Array[] =>
   Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.slice(i * size, (i + 1) * size))
 
-/** Cuts neighbouring leaves of an operation; a single one keeps the length that it has. */
+const tokensOf = (bytes: Uint8Array): number[] =>
+  Array.from({ length: bytes.length >> 2 }, (_, i) => Buffer.from(bytes).readUInt32LE(i * 4))
+
+/** The accused's own leaf; RangeError when no run of the machine holds it, which is a fault. */
+function legal(leaf: Uint8Array, is: boolean): Uint8Array {
+  if (!is) throw new RangeError('no run holds this leaf')
+  return leaf
+}
+
+/** Cuts neighbouring leaves of an operation; a single one keeps the length that it has, bytes too many stay in the last. */
 function cutRange(operation: Operation, bytes: Uint8Array, first: number, count: number): Uint8Array[] {
   if (count === 1) return [bytes]
   let at = 0
   return Array.from({ length: count }, (_, i) => {
     const from = at
     at += operation.leafBytes(first + i)
-    return bytes.slice(from, at)
+    return bytes.slice(from, i === count - 1 ? undefined : at)
   })
 }

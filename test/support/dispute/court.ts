@@ -102,7 +102,7 @@ export class Court {
 
   /** Whoever must move says nothing until its time is over. */
   timeOut(): void {
-    this.view.state = this.view.turn === 'accused' ? 'silent' : 'abandoned'
+    this.#end(this.view.turn === 'accused' ? 'silent' : 'abandoned')
   }
 
   /** Takes a message, or returns the code of its refusal and changes nothing. */
@@ -112,6 +112,7 @@ export class Court {
       this.#act(by, message)
       return undefined
     } catch (error) {
+      for (const key of Object.keys(this.view)) if (!(key in before)) Reflect.deleteProperty(this.view, key)
       Object.assign(this.view, before)
       if (error instanceof Refused) return error.message
       if (error instanceof ZodError) return 'bad-data'
@@ -124,6 +125,7 @@ export class Court {
   #act(by: 'accused' | 'challenger', { action, tags, data }: DisputeMessage): void {
     const { view } = this
     const tag = (name: string) => Number(tags[name])
+    if (by === 'accused' && (action === 'Prove-Structure' || action === 'Prove-Answer')) refuse('own-seat')
     if (action === 'Prove-Structure') {
       this.#proveStructure(tag('Index'), data)
       return
@@ -179,8 +181,8 @@ export class Court {
         return
       case 'Ask-Pages': {
         const place = pairPlace(this.#job, tag('Page'))
-        if (place.layer !== view.stage! - 1 || place.page > Math.floor(view.position! / 64))
-          refuse('wrong-page')
+        const [first, last] = this.#pagesRead()
+        if (place.layer !== view.stage! - 1 || place.page < first || place.page > last) refuse('wrong-page')
         view.asked = true
         this.#wantPages(tag('Page'))
         return
@@ -189,6 +191,10 @@ export class Court {
         this.#proveStep(tag('Chunk'), data)
         return
     }
+  }
+
+  #end(state: DisputeView['state']): void {
+    Object.assign(this.view, { state, turn: undefined, moves: undefined })
   }
 
   #turn(turn: 'accused' | 'challenger', moves: NonNullable<DisputeView['moves']>): void {
@@ -313,8 +319,8 @@ export class Court {
         this.#turnToLink()
         return
       }
-      view.ceiling = layer + 1
     }
+    view.ceiling = layer + 1
     this.#goTo(position)
   }
 
@@ -326,7 +332,7 @@ export class Court {
     if (stages.length !== stageCount(terms, position)) refuse('wrong-stages')
     const i = position - terms.promptLength + 1
     if (i >= 0) {
-      if (!checkpoint || !piece) refuse('wrong-checkpoint')
+      if (!checkpoint || !piece) refuse('bad-data')
       const leaf = fromBase64(checkpoint.leaf)
       const under = (hash: Uint8Array, path: string, root: string) => {
         const found = rootOfRange(statement.count, i, [hash], fromHashes(path))
@@ -342,8 +348,9 @@ export class Court {
       if (!equalBytes(stages[layers], leaf.slice(9)) || !equalBytes(stages[layers + 1], head))
         refuse('wrong-stages')
     }
-    const shown = fromHashes(operations ?? '')
     const all = showsOperations(terms, position) ? stages.length : 0
+    if (all > 0 && operations === undefined) refuse('bad-data')
+    const shown = fromHashes(operations ?? '')
     let count = 0
     for (let stage = 0; stage < all; stage++) {
       const own = operationsOfStage(terms, position, stage, shown)
@@ -428,10 +435,24 @@ export class Court {
     this.#want('Answer-Chunks', this.said.chunks(view.position!, view.stage!, k), this.#proofMoves())
   }
 
+  #operationName(): string {
+    const { position, stage, operation } = this.view
+    return planStage(this.#job.terms, position!, stage!)[operation!]!.name
+  }
+
+  /** The first and last page that the picked operation reads: that of the position, or those of its group. */
+  #pagesRead(): readonly [first: number, last: number] {
+    const own = Math.floor(this.view.position! / 64)
+    const [kind, group] = this.#operationName().split('.')
+    if (kind !== 'page') return [own, own]
+    return [Number(group) * 64, Math.min(own, Number(group) * 64 + 63)]
+  }
+
   #proofMoves(): NonNullable<DisputeView['moves']> {
     const { view } = this
-    const { name } = planStage(this.#job.terms, view.position!, view.stage!)[view.operation!]!
-    const asks = !view.asked && (name === 'link' || name.startsWith('page.'))
+    const name = this.#operationName()
+    const below = view.ceiling === undefined || view.stage! < view.ceiling
+    const asks = !view.asked && (name === 'link' || (name.startsWith('page.') && below))
     return asks ? ['Prove-Step', 'Ask-Pages'] : ['Prove-Step']
   }
 
@@ -467,7 +488,7 @@ export class Court {
       inputs: inputs.map(({ leaf, path }) => ({ leaf: fromBase64(leaf), path: fromHashes(path) })),
     })
     view.chunk = chunk
-    view.state = verdict === 'fault' ? 'proven' : 'refuted'
+    this.#end(verdict === 'fault' ? 'proven' : 'refuted')
   }
 
   #proveStructure(index: number, data: unknown): void {
@@ -477,7 +498,7 @@ export class Court {
     const root = rootOfRange(statement.count, index, [checkpointLeaf(bytes)], fromHashes(path))
     if (!root || toBase64Url(root) !== statement.checkpointRoot) refuse('wrong-path')
     if (!checkpointRuleBroken(bytes, index, statement, terms.manifest.vocab)) refuse('not-proven')
-    this.view.state = 'proven'
+    this.#end('proven')
   }
 
   #proveAnswer(index: number, data: unknown): void {
@@ -497,7 +518,7 @@ export class Court {
     const count = piecesInLeaf(terms.manifest.vocab, at.leaf - terms.layout.pieces)
     const right = decodePieces(fromBase64(pieces.leaf), count)[at.index]
     if (equalBytes(right, fromBase64(piece.leaf))) refuse('not-proven')
-    this.view.state = 'proven'
+    this.#end('proven')
   }
 
   #keep(key: string, data: unknown): void {
