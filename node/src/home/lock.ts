@@ -9,24 +9,34 @@ import type { Home } from './home.ts'
 /** The kernel's limit on the path of a socket, less its end mark. */
 const LONGEST_SOCKET_PATH = 107
 
+/** Lets go of a lock. */
+export type Release = () => Promise<void>
+
 /**
- * Holds the home for this process until released: a second miner on one home would contradict the first. A socket
- * rather than a process id, because ids repeat in containers and the kernel closes a dead process's sockets.
- * Errors: `already-running`.
+ * Holds the home for this process until released: a second miner on one home would contradict the first. Errors:
+ * `already-running`.
  */
-export async function lockHome(home: Home): Promise<() => Promise<void>> {
-  const path = socketPath(home.lock)
-  const server = (await listen(path)) ?? (await takeOver(path))
-  return () => new Promise(resolve => server.close(() => resolve()))
+export async function lockHome(home: Home): Promise<Release> {
+  const release = await hold(home.lock)
+  if (release === undefined)
+    throw new ApusError('already-running', 'A miner runs with this home; two would contradict each other.')
+  return release
 }
 
-async function takeOver(path: string): Promise<Server> {
-  if (!(await answers(path))) {
-    await unlink(path).catch(() => {})
-    const server = await listen(path)
-    if (server !== undefined) return server
-  }
-  throw new ApusError('already-running', 'A miner runs with this home; two would contradict each other.')
+/**
+ * Holds a path as a lock until released or dead; undefined while someone else has it. A socket rather than a process id,
+ * because ids repeat in containers and the kernel closes a dead process's sockets.
+ */
+export async function hold(path: string): Promise<Release | undefined> {
+  const short = socketPath(path)
+  const server = (await listen(short)) ?? (await takeOver(short))
+  return server && (() => new Promise(resolve => server.close(() => resolve())))
+}
+
+async function takeOver(path: string): Promise<Server | undefined> {
+  if (await answers(path)) return undefined
+  await unlink(path).catch(() => {})
+  return listen(path)
 }
 
 /** The listening server, or undefined when the path is taken. */
