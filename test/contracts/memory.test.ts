@@ -1,4 +1,4 @@
-import { promptTokensRoot } from '@apus/shared'
+import { NetworkMirror, promptTokensRoot } from '@apus/shared'
 import { expect, it } from 'vitest'
 import { APUS, addressOf } from '../support/contracts.ts'
 import {
@@ -61,11 +61,20 @@ it('a flood of disputes ends with its accused, sixteen at once and the rest one 
   // What has ended is forgotten in its time: disputes, then the job and its answer, and its reference is free again.
   await world.pass(22 * MINUTE)
   expect(world.job(job).state).toBe('settled')
+  const mirror = new NetworkMirror()
+  const follow = () => {
+    const published = Object.entries(world.published.network).map(([name, value]) => ({ name, value }))
+    mirror.apply([{ Tags: [{ name: 'device', value: 'patch@1.0' }, ...published] }] as never)
+  }
+  follow()
+  expect([mirror.jobs.size, mirror.disputes.size]).toEqual([1, 40])
   await world.pass(12 * MINUTE)
   expect(ids.map(id => world.entry('disputes', id))).toEqual(Array(40).fill(''))
   expect(world.entry('answers', job)).toContain('The answer')
   await world.pass(22 * MINUTE)
   expect([world.entry('jobs', job), world.entry('answers', job)]).toEqual(['', ''])
+  follow()
+  expect([mirror.jobs.size, mirror.disputes.size]).toEqual([0, 0])
   const asked = await world.send(requester, world.network, 'Job', { Job: job })
   expect(asked.code).toBe('not-found')
   const late = { Job: job, Accused: liar.address, Position: '1' }
