@@ -1,19 +1,18 @@
 import { readFile } from 'node:fs/promises'
 import {
   ApusError,
-  type DisputeView,
   ENDED,
   type JobId,
   type JobState,
   type JobView,
   NetworkClient,
-  NetworkFeed,
   type ProcessId,
   Requester,
   sleep,
   systemClock,
 } from '@apus/shared'
 import { conservation } from './conservation.ts'
+import { type Fault, provenFault } from './fault.ts'
 import type { LocalNetwork } from './network.ts'
 
 const WALLET_QUESTION = 'What is a river?'
@@ -46,8 +45,8 @@ export interface DemonstrationResult {
     readonly job: JobView
   }
   readonly job: JobView
-  /** The dispute in which the liar was proven wrong. */
-  readonly fault: DisputeView | undefined
+  /** How the liar was proven wrong. */
+  readonly fault: Fault | undefined
 }
 
 /** A wallet and an AO process each ask a question; the result says who did what and where the money went. */
@@ -76,7 +75,7 @@ export async function demonstrate(
   const process = await askFromProcess(network)
   report('waiting for the last deadlines')
   const job = await untilState(network, jobId, ENDED)
-  const fault = await provenFault(network, process.job.id)
+  const fault = await provenFault(network.ao.requester, network.file, process.job.id)
   const { conserved } = await conservation(network)
   const paidSeats = job.seats.filter(seat => BigInt(seat.paid ?? 0) > 0n)
   const liar = network.address('liar')
@@ -138,14 +137,6 @@ async function askFromProcess(network: LocalNetwork): Promise<DemonstrationResul
       throw new ApusError('no-answer', 'The AO process waited too long for its answer.')
     await sleep(POLL_MS)
   }
-}
-
-async function provenFault(network: LocalNetwork, job: JobId): Promise<DisputeView | undefined> {
-  const failed = Promise.withResolvers<never>()
-  const options = { network: network.file.network, pollMs: POLL_MS, onError: failed.reject }
-  const feed = new NetworkFeed(network.ao.requester, options)
-  await Promise.race([feed.start(), failed.promise]).finally(() => feed.stop())
-  return [...feed.mirror.disputes.values()].find(d => d.job === job && d.state === 'proven')
 }
 
 async function untilState(network: LocalNetwork, id: JobId, states: readonly JobState[]): Promise<JobView> {

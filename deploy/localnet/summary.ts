@@ -1,5 +1,6 @@
-import { type DisputeView, formatApus, type JobView } from '@apus/shared'
+import { formatApus, type JobView } from '@apus/shared'
 import type { DemonstrationResult } from './demonstration.ts'
+import type { Fault } from './fault.ts'
 
 const apus = (units: string): string => formatApus(BigInt(units))
 
@@ -24,13 +25,17 @@ export function summary(result: DemonstrationResult, nameOf: (miner: string) => 
   ].join('\n')
 }
 
-/** What was proven, and by whom. */
-function verdict(fault: DisputeView | undefined, nameOf: (miner: string) => string): string[] {
+/** What was proven, by whom, what it took, and who received what. */
+function verdict(fault: Fault | undefined, nameOf: (miner: string) => string): string[] {
   if (fault === undefined) return []
-  const { accused, challenger, position, stage, operation, chunk } = fault
+  const { accused, prover, story, traffic, checkMs } = fault
+  const token = story.token === undefined ? 'a token of the prompt' : `chosen token ${story.token}`
   return [
-    `  ${nameOf(challenger)} proved ${nameOf(accused)} wrong at position ${position}, stage ${stage}, operation ${operation}, chunk ${chunk}:`,
-    '  the contract recomputed that one step and took the bond',
+    `  ${nameOf(prover)} proved ${nameOf(accused)} wrong at ${token}, in ${story.place}, operation ${story.operation}:`,
+    `    ${nameOf(accused)} says  ${story.claimed}`,
+    `    the machine gives  ${story.expected}`,
+    `  the contract recomputed that one step: ${traffic.messages} messages, ${traffic.bytes} bytes, the largest ${traffic.largest}; the proof checks offline in ${checkMs} ms`,
+    `  of ${nameOf(accused)}'s bond of ${apus(fault.slashed)} APUS ${nameOf(prover)} received ${apus(fault.toProver)}, the requester ${apus(fault.toRequester)}; ${apus(fault.burnt)} were burnt`,
   ]
 }
 

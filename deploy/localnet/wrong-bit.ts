@@ -9,7 +9,9 @@ import { oracleModel } from '../../node/src/engine/machine/oracle-model.ts'
 export function wrongBit(model: LoadedModel): LoadedModel {
   let turned: Promise<LoadedModel> | undefined
   const turn = async (request: GenerationRequest, signal: AbortSignal): Promise<LoadedModel> => {
-    const run = await model.retrace?.(request, signal)
+    // The shortest run there is: only its leaves are wanted.
+    const shortest = { ...request, promptTokens: request.promptTokens.slice(0, 1), maxTokens: 1 }
+    const run = await model.retrace?.(shortest, signal)
     if (run === undefined)
       throw new ApusError('model-unsupported', 'Only a model of the integer machine can lie like this.')
     const { layout } = run.terms

@@ -6,11 +6,24 @@ import { APUS } from '../support/contracts.ts'
 import { flipBit } from '../support/dispute/flip.ts'
 import { stoppedAt, withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
 import { type Side, TRIAL_SHAPE, Trial } from '../support/dispute/trial.ts'
+import type { ModelShape } from '../support/machine/random-model.ts'
 import { type Random, seededRandom } from '../support/random.ts'
 
 const SEED = 20_261_121
-const JOBS = 12
+const DISPUTES = 500
 const LIARS = 5
+/** A world is used for several jobs, so that they meet each other's disputes, and then made anew, to keep it fast. */
+const JOBS_PER_WORLD = 8
+/** Small enough that a run takes milliseconds, with everything that the machine has. */
+const SHAPE: ModelShape = {
+  ...TRIAL_SHAPE,
+  name: 'property',
+  width: 33,
+  heads: 2,
+  kvHeads: 1,
+  hidden: 34,
+  vocab: 70,
+}
 
 const SAMPLERS: readonly Partial<SamplerSettings>[] = [
   {},
@@ -38,7 +51,7 @@ async function lieOf(trial: Trial, random: Random): Promise<Retrace> {
     case 2:
       return stoppedAt(honest, 1 + random.below(honest.tokens.length - 1), pick([0, 1, 2, 3] as const))
     case 3:
-      return trial.run(bundle, { prompt: request.prompt.map((t, i) => (i === 1 ? (t + 1) % 200 : t)) })
+      return trial.run(bundle, { prompt: request.prompt.map((t, i) => (i === 1 ? (t + 1) % 70 : t)) })
     default: {
       const layer = layout.layers[random.below(2)]!
       const tensor = pick([layer.qkv, layer.o, layer.gateUp, layer.down, layout.output, layout.embedding])
@@ -59,70 +72,88 @@ const forgetful =
   (random: Random, side: 'accused' | 'challenger') => (view: DisputeView, message: DisputeMessage) =>
     view.turn === side && random.below(12) === 0 ? undefined : message
 
-it('no honest seat is ever slashed, every liar with an honest challenger is, and money is conserved', async () => {
-  const random = seededRandom(SEED)
-  // Disputes are played one after the other, so the window outlasts all of them.
-  const parameters = { disputeWindow: 100 * 60_000 }
-  const first = await Trial.open({ miners: LIARS + 4, redundancy: LIARS + 1, parameters })
-  let disputes = 0
-  let proven = 0
-  for (let j = 0; j < JOBS; j++) {
-    const options = {
-      redundancy: LIARS + 1,
-      maxTokens: 4,
-      sampler: SAMPLERS[j % SAMPLERS.length]!,
-      promptLength: 3 + random.below(70),
-      stop: random.below(2) === 0 ? ['ab'] : [],
-      shape: TRIAL_SHAPE,
-    }
-    const trial = j === 0 ? first : await Trial.submit(first.cast, first.bundle, options)
-    const lies = await Promise.all(Array.from({ length: LIARS }, () => lieOf(trial, random)))
-    const sides = await trial.computeWith(lies)
-    const honest = sides.at(-1)!
-    for (const side of sides) {
-      if (side === honest) continue
-      const lies = differs(side, honest)
-      const withheld = random.below(2) === 0
-      const evidence = withheld ? undefined : side.run
-      if (lies) {
-        const opened = await trial.accuse(honest.miner.address, side, honest.run, evidence)
-        expect(opened.code, JSON.stringify(side.statement)).toBeUndefined()
-        disputes++
-        if (trial.world.entry('disputes', opened.id) !== undefined) {
-          const played = await trial.play(opened.id, honest.run, side, {
-            ...(evidence ? { evidence } : {}),
-            tamper: forgetful(random, 'accused'),
-          })
-          expect(['proven', 'silent', 'moot']).toContain(played.view.state)
-          if (played.view.state === 'proven') proven++
-          expect(played.largest).toBeLessThan(65_536)
-        }
-      } else if (random.below(2) === 0) {
-        // Somebody with a wrong run accuses an honest seat.
-        const wrong = lies ? undefined : await lieOf(trial, random)
-        if (!wrong) continue
-        const accuser = sides.find(s => s !== side && differs(s, honest))
-        if (!accuser) continue
-        const opened = await trial.accuse(accuser.miner.address, side, accuser.run)
-        if (opened.code || trial.world.entry('disputes', opened.id) === undefined) continue
-        disputes++
-        const played = await trial.play(opened.id, accuser.run, side)
-        expect(['refuted', 'abandoned']).toContain(played.view.state)
-      }
-      const seats = trial.world.job(trial.job).seats
-      const seat = seats.find(s => s.miner === side.miner.address)!
-      expect(seat.slashed !== undefined, JSON.stringify(side.statement)).toBe(lies)
-    }
-    await trial.finish()
-    const { state, seats } = trial.world.job(trial.job)
-    expect(state).toBe('settled')
-    for (const seat of seats) {
-      const side = sides.find(s => s.miner.address === seat.miner)!
-      expect(seat.slashed !== undefined).toBe(differs(side, honest))
-      expect(seat.paid !== undefined).toBe(!differs(side, honest))
+interface Count {
+  disputes: number
+  proven: number
+  refuted: number
+}
+
+/** A job of liars and honest seats, each accused once or oftener, played until money and seats have their place. */
+async function playJob(trial: Trial, random: Random, count: Count): Promise<void> {
+  const lies = await Promise.all(Array.from({ length: LIARS }, () => lieOf(trial, random)))
+  const sides = await trial.computeWith(lies)
+  const honest = sides.at(-1)!
+  const liars = sides.filter(side => differs(side, honest))
+  const slashed = (side: Side) =>
+    trial.world.job(trial.job).seats.find(seat => seat.miner === side.miner.address)!.slashed
+  // Liars accuse the honest first, each with its own run.
+  for (const accuser of liars) {
+    for (const accused of sides.filter(side => !differs(side, honest))) {
+      const opened = await trial.accuse(accuser.miner.address, accused, accuser.run, honest.run)
+      if (opened.code || trial.world.entry('disputes', opened.id) === undefined) continue
+      count.disputes++
+      const played = await trial.play(opened.id, accuser.run, accused, { evidence: honest.run })
+      expect(['refuted', 'abandoned']).toContain(played.view.state)
+      count.refuted++
     }
   }
-  expect(disputes).toBeGreaterThan(JOBS * 3)
-  expect(proven).toBeGreaterThan(JOBS)
-  expect(BigInt(first.world.totals().bonds)).toBe(100n * APUS)
-})
+  for (const side of liars) {
+    const evidence = random.below(2) === 0 ? undefined : side.run
+    const opened = await trial.accuse(honest.miner.address, side, honest.run, evidence)
+    expect(opened.code, JSON.stringify(side.statement)).toBeUndefined()
+    count.disputes++
+    if (trial.world.entry('disputes', opened.id) !== undefined) {
+      const played = await trial.play(opened.id, honest.run, side, {
+        ...(evidence ? { evidence } : {}),
+        tamper: forgetful(random, 'accused'),
+      })
+      expect(['proven', 'silent', 'moot']).toContain(played.view.state)
+      const asked = played.messages.findIndex(({ action }) => action === 'Ask-Pages')
+      const turned = asked >= 0 && played.messages.slice(asked).some(({ action }) => action === 'Pick-Row')
+      expect(1 + played.messages.length).toBeLessThanOrEqual(turned ? 13 : 9)
+      expect(played.largest).toBeLessThan(65_536)
+    }
+    count.proven++
+    expect(slashed(side)).toBeDefined()
+    // It has nothing more to lose in this job.
+    expect((await trial.accuse(honest.miner.address, side, honest.run, side.run)).code).toBe(
+      'already-convicted',
+    )
+  }
+  await trial.finish()
+  const { state, seats } = trial.world.job(trial.job)
+  expect(state).toBe('settled')
+  for (const seat of seats) {
+    const side = sides.find(s => s.miner.address === seat.miner)!
+    expect(seat.slashed !== undefined).toBe(differs(side, honest))
+    expect(seat.paid !== undefined).toBe(!differs(side, honest))
+  }
+}
+
+it('no honest seat is ever slashed, every liar with an honest challenger is, once, and money is conserved', async () => {
+  const random = seededRandom(SEED)
+  const count: Count = { disputes: 0, proven: 0, refuted: 0 }
+  // Disputes are played one after the other, so the window outlasts all of them.
+  const parameters = { disputeWindow: 100 * 60_000 }
+  for (let seed = 0; count.disputes < DISPUTES; seed++) {
+    const world = { shape: SHAPE, seed, miners: LIARS + 4, redundancy: LIARS + 1, parameters }
+    const first = await Trial.open(world)
+    for (let j = 0; j < JOBS_PER_WORLD && count.disputes < DISPUTES; j++) {
+      const trial =
+        j === 0
+          ? first
+          : await Trial.submit(first.cast, first.bundle, {
+              shape: SHAPE,
+              redundancy: LIARS + 1,
+              maxTokens: 4,
+              sampler: SAMPLERS[j % SAMPLERS.length]!,
+              promptLength: j % 4 === 3 ? 62 + random.below(8) : 2 + random.below(6),
+              stop: random.below(2) === 0 ? ['ab'] : [],
+            })
+      await playJob(trial, random, count)
+    }
+    expect(BigInt(first.world.totals().bonds)).toBe(100n * APUS)
+  }
+  expect(count.proven).toBeGreaterThan(DISPUTES / 4)
+  expect(count.refuted).toBeGreaterThan(DISPUTES / 8)
+}, 400_000)
