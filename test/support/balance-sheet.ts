@@ -1,4 +1,4 @@
-import type { JobView } from '@apus/shared'
+import { type JobView, modelView } from '@apus/shared'
 import { expect } from 'vitest'
 import type { World } from './contracts.ts'
 
@@ -22,7 +22,7 @@ interface Figures {
   readonly meanMs: number
 }
 
-/** Everything that a wallet owns, wherever it lies: token, account, stake, bonds of its disputes, escrow of its jobs. */
+/** Everything that a wallet owns, wherever it lies: token, account, stake, bonds of its disputes and listings, escrow of its jobs. */
 export function worth(world: World, address: string): bigint {
   const stake = world.entry('miners', address) === undefined ? 0n : BigInt(world.miner(address).stake)
   const bonds = idsOf(world, 'disputes')
@@ -30,13 +30,25 @@ export function worth(world: World, address: string): bigint {
     .filter(d => d.challenger === address && (d.state === 'running' || d.state === 'waiting'))
     .map(d => BigInt(d.bond))
   const escrow = jobsOf(world, address).map(job => BigInt(job.escrow))
-  return world.balance(address) + world.account(address) + stake + sum(bonds) + sum(escrow)
+  const { listingBond } = JSON.parse(String(world.published.network.parameters)) as { listingBond: string }
+  const listed = idsOf(world, 'models').filter(id => listerOf(world, id) === address)
+  return (
+    world.balance(address) +
+    world.account(address) +
+    stake +
+    sum(bonds) +
+    sum(escrow) +
+    BigInt(listingBond) * BigInt(listed.length)
+  )
 }
 
 const idsOf = (world: World, key: string): string[] =>
   Object.entries((world.published.network[key] ?? {}) as Record<string, string>).flatMap(([id, text]) =>
     text === '' ? [] : [id],
   )
+
+const listerOf = (world: World, model: string): string =>
+  modelView.parse(JSON.parse(world.entry('models', model) ?? 'null')).lister
 
 const jobsOf = (world: World, requester: string): JobView[] =>
   idsOf(world, 'jobs')
