@@ -139,7 +139,7 @@ describe('with miners that keep the rules, a job is answered and paid', () => {
         answers.push(String(answer))
       }
     // A hint may make a miner look; what it works on is the job that AO shows.
-    expect(new Set(answers).isSubsetOf(new Set(['accepted', 'known', 'refused']))).toBe(true)
+    for (const answer of answers) expect(['accepted', 'known', 'refused']).toContain(answer)
     await expectPaid(await Promise.all(ids.map(ended)), before)
   })
 
