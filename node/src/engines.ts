@@ -31,7 +31,7 @@ export interface Loaded {
   close(): Promise<void>
 }
 
-/** Loads the models that the settings name. Errors: `no-models`, `model-twice` and those of the engines. */
+/** Loads the models that the settings name. Errors: `no-models`, `model-twice`, `model-not-imported` and those of the engines. */
 export async function loadModels(
   settings: Settings['models'],
   resolvePath: (path: string) => string,
@@ -43,6 +43,11 @@ export async function loadModels(
   }
   try {
     for (const { path, engine: name } of settings) {
+      if (path.endsWith('.gguf') && name !== 'llama-cpp')
+        throw new ApusError(
+          'model-not-imported',
+          `${path} is a GGUF file: "apus-node models import" makes a bundle of it for the engine "${name}"; "llama-cpp" runs it as it is.`,
+        )
       const engine = await engines.open(name)
       const model = await engine.load(resolvePath(path))
       const id = model.info.id as ModelId

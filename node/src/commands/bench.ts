@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { ApusError, Q16_ONE } from '@apus/shared'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import type { GenerationRequest, LoadedModel } from '../engine/engine.ts'
 import { Engines, loadModels } from '../engines.ts'
-import type { EngineName } from '../home/settings.ts'
+import { ENGINE_NAMES, type EngineName } from '../home/settings.ts'
 import { ModelStore } from '../models/store/model-store.ts'
 import { type Console, homeOf } from './console.ts'
 
@@ -14,7 +14,7 @@ const SHORT_PROMPT = 8
 const TOKENS = 64
 
 interface Options {
-  readonly engine: EngineName
+  readonly engine?: EngineName
   readonly seconds: string
   readonly json?: boolean
 }
@@ -29,47 +29,61 @@ export interface Speed {
 export const benchCommand = (io: Console): Command =>
   new Command('bench')
     .description('how fast this computer runs a model')
-    .argument('<model>', 'the root of a bundle in the store, or a path')
-    .option('--engine <name>', 'cpu, webgpu or llama-cpp', 'cpu')
+    .argument('[model]', 'the root of a bundle in the store, or a path; without it every bundle in the store')
+    .addOption(
+      new Option('--engine <name>', 'what runs it; "cpu" unless it is a .gguf file').choices(ENGINE_NAMES),
+    )
     .option('--seconds <n>', 'how long to measure', '10')
     .option('--json', 'print one JSON object')
-    .action(async (model: string, options: Options, command: Command) => {
+    .action(async (model: string | undefined, options: Options, command: Command) => {
       const seconds = Number(options.seconds)
       if (!(seconds > 0 && seconds <= 3600))
         throw new ApusError('option-invalid', '--seconds is a number above 0, at most 3600.')
-      const path = existsSync(model)
-        ? resolve(model)
-        : new ModelStore(join(homeOf(command, io).path, 'models')).path(model)
-      const began = performance.now()
-      const engines = new Engines()
-      const loaded = await loadModels([{ path, engine: options.engine }], p => p, engines)
-      try {
-        const loadMs = Math.round(performance.now() - began)
-        for (const { class: name, model: one } of loaded.models.values()) {
-          const { decode, prefill } = await measureSpeed(one, seconds * 1000)
-          const peakMb = Math.round(process.resourceUsage().maxRSS / 1024)
-          const result = {
-            model: one.info.id,
-            name: one.info.name,
-            class: name,
-            decode,
-            prefill,
-            loadMs,
-            peakMb,
-          }
-          if (options.json) io.print(JSON.stringify(result))
-          else {
-            io.print(`${one.info.name} on ${name}`)
-            io.print(`decode   ${decode.toFixed(1)} tokens/s`)
-            io.print(`prefill  ${prefill.toFixed(1)} tokens/s`)
-            io.print(`loaded in ${loadMs} ms, ${peakMb} MB at most`)
-          }
-        }
-      } finally {
-        await loaded.close()
-        await engines.close()
-      }
+      const store = new ModelStore(join(homeOf(command, io).path, 'models'))
+      for (const path of await pathsOf(model, store)) await measure(path, seconds, options, io)
     })
+
+/** Where the models to measure are. Errors: `model-unknown`, `no-models`. */
+async function pathsOf(model: string | undefined, store: ModelStore): Promise<string[]> {
+  if (model !== undefined) return [existsSync(model) ? resolve(model) : store.path(model)]
+  const stored = await store.list()
+  if (stored.length === 0)
+    throw new ApusError('no-models', 'No models yet: import one with "apus-node models import <file.gguf>".')
+  return stored.map(({ root }) => store.path(root))
+}
+
+async function measure(path: string, seconds: number, options: Options, io: Console): Promise<void> {
+  const engine = options.engine ?? (path.endsWith('.gguf') ? 'llama-cpp' : 'cpu')
+  const began = performance.now()
+  const engines = new Engines()
+  const loaded = await loadModels([{ path, engine }], p => p, engines)
+  try {
+    const loadMs = Math.round(performance.now() - began)
+    for (const { class: name, model: one } of loaded.models.values()) {
+      const { decode, prefill } = await measureSpeed(one, seconds * 1000)
+      const peakMb = Math.round(process.resourceUsage().maxRSS / 1024)
+      const result = {
+        model: one.info.id,
+        name: one.info.name,
+        class: name,
+        decode,
+        prefill,
+        loadMs,
+        peakMb,
+      }
+      if (options.json) io.print(JSON.stringify(result))
+      else {
+        io.print(`${one.info.name}: engine ${engine}, class ${name}`)
+        io.print(`decode   ${decode.toFixed(1)} tokens/s`)
+        io.print(`prefill  ${prefill.toFixed(1)} tokens/s`)
+        io.print(`loaded in ${loadMs} ms, ${peakMb} MB at most`)
+      }
+    }
+  } finally {
+    await loaded.close()
+    await engines.close()
+  }
+}
 
 /** The best of as many turns as fit into the time, at least one. */
 export async function measureSpeed(model: LoadedModel, budgetMs: number): Promise<Speed> {

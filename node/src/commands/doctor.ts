@@ -3,14 +3,15 @@ import { statfs } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { freemem, totalmem } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { ApusError, describeError, errorCode } from '@apus/shared'
+import { ApusError, errorCode } from '@apus/shared'
 import { Command } from 'commander'
 import { checkCpu, usualThreads } from '../engine/cpu/cpu-engine.ts'
 import { type Home, readNodeKey, readSettings, readWallet } from '../home/home.ts'
 import { lockHome } from '../home/lock.ts'
-import type { Settings } from '../home/settings.ts'
+import type { EngineName, Settings } from '../home/settings.ts'
 import { ModelStore } from '../models/store/model-store.ts'
 import { type Console, homeOf } from './console.ts'
+import { checkGraphicsDevice } from './graphics-check.ts'
 
 /** What a check found: `note` hinders nothing, `fault` keeps a miner from working. */
 export interface Finding {
@@ -46,6 +47,9 @@ export const doctorCommand = (io: Console): Command =>
       const faults = findings.filter(({ state }) => state === 'fault')
       if (faults.length > 0)
         throw new ApusError('doctor-faults', `Faults that keep a miner from working: ${faults.length}.`)
+      if (json) return
+      const ready = findings.some(({ name }) => name === 'identity')
+      io.print(ready ? 'No faults: "apus-node start" can mine.' : 'No faults: this computer can mine.')
     })
 
 function linesOf({ name, state, detail, fix }: Finding): string[] {
@@ -75,13 +79,13 @@ export async function diagnose(home: Home, tell: (finding: Finding) => void): Pr
   }
   add({ name: 'settings', state: 'good', detail: `read from ${home.path}` })
   add(await checkIdentity(home, settings))
-  for (const { path } of settings.models) add(await checkModel(resolve(home.path, path)))
+  for (const { path, engine } of settings.models) add(await checkModel(resolve(home.path, path), engine))
   if (settings.models.length === 0)
     add({
       name: 'model',
       state: 'fault',
       detail: 'no model is set',
-      fix: 'run "apus-node models import <file.gguf>" and name its folder under "models" in config.json',
+      fix: `run "apus-node models import <file.gguf>", then write "models": [{"path": "models/<its root>"}] in ${join(home.path, 'config.json')}`,
     })
   add(await checkClock(settings))
   const running = await isRunning(home)
@@ -118,7 +122,7 @@ async function checkProcessor(): Promise<Finding> {
     return {
       name: 'processor',
       state: 'fault',
-      detail: describeError(error),
+      detail: messageOf(error),
       fix: 'use a released version of Node',
     }
   }
@@ -127,13 +131,9 @@ async function checkProcessor(): Promise<Finding> {
 async function checkGraphics(): Promise<Finding> {
   const name = 'graphics'
   try {
-    // Loaded here only: the library is large and most computers have no use for it.
-    const { openGpu } = await import('../engine/webgpu/open-gpu.ts')
-    const gpu = await openGpu()
-    const { vendor, device, description, software } = gpu.info
-    const { maxBufferSize, maxStorageBufferBindingSize } = gpu.limits
-    gpu.close()
-    const limits = `buffers to ${megabytes(maxBufferSize)}, bound to ${megabytes(maxStorageBufferBindingSize)}`
+    const { vendor, device, description, software, largestBuffer, largestBinding } =
+      await checkGraphicsDevice()
+    const limits = `buffers to ${megabytes(largestBuffer)}, bound to ${megabytes(largestBinding)}`
     const detail = `${description || `${vendor} ${device}`}: gives the known answers; ${limits}`
     if (!software) return { name, state: 'good', detail }
     return { name, state: 'note', detail, fix: 'this driver computes on the processor: use the engine "cpu"' }
@@ -142,9 +142,9 @@ async function checkGraphics(): Promise<Finding> {
     return {
       name,
       state: 'note',
-      detail: describeError(error),
+      detail: missing ? 'no usable Vulkan adapter' : messageOf(error),
       fix: missing
-        ? 'for a graphics card install its Vulkan driver; without one use the engine "cpu"'
+        ? 'nothing to do without a graphics card: the engine "cpu" needs none; for a card install its Vulkan driver'
         : 'update the graphics driver, or use the engine "cpu"',
     }
   }
@@ -171,7 +171,7 @@ async function checkMemory(models: string): Promise<Finding> {
 
 export function memoryFinding(total: number, free: number, largest: number): Finding {
   const needed = largest + MEMORY_BESIDES
-  const detail = `${megabytes(free)} of ${megabytes(total)} free, ${megabytes(needed)} needed`
+  const detail = `${megabytes(free)} of ${megabytes(total)} free, ${megabytes(needed)} needed${largest > 0 ? ' for the largest model' : ' beside a model'}`
   if (free >= needed) return { name: 'memory', state: 'good', detail }
   return {
     name: 'memory',
@@ -186,7 +186,7 @@ function settingsFinding(error: unknown): Finding {
   return {
     name: 'settings',
     state: missing ? 'note' : 'fault',
-    detail: describeError(error),
+    detail: messageOf(error),
     fix: missing ? 'run "apus-node init" to mine' : 'correct config.json',
   }
 }
@@ -200,13 +200,13 @@ async function checkIdentity(home: Home, settings: Settings): Promise<Finding> {
     return {
       name: 'identity',
       state: 'fault',
-      detail: describeError(error),
+      detail: messageOf(error),
       fix: 'restore it from your backup: "apus-node init --restore <file>"',
     }
   }
 }
 
-async function checkModel(path: string): Promise<Finding> {
+async function checkModel(path: string, engine: EngineName): Promise<Finding> {
   const name = 'model'
   if (!existsSync(path))
     return {
@@ -215,7 +215,15 @@ async function checkModel(path: string): Promise<Finding> {
       detail: `${path} does not exist`,
       fix: 'import the model or correct config.json',
     }
-  if (path.endsWith('.gguf')) return { name, state: 'good', detail: path }
+  if (path.endsWith('.gguf')) {
+    if (engine === 'llama-cpp') return { name, state: 'good', detail: `${path} on llama.cpp` }
+    return {
+      name,
+      state: 'fault',
+      detail: `${path} is a GGUF file, and the engine "${engine}" runs bundles`,
+      fix: 'name the folder that "apus-node models import" made of it, or set its engine to "llama-cpp"',
+    }
+  }
   try {
     const { BundleFile } = await import('../models/store/bundle-file.ts')
     const bundle = await BundleFile.open(path)
@@ -225,7 +233,7 @@ async function checkModel(path: string): Promise<Finding> {
     return {
       name,
       state: 'fault',
-      detail: describeError(error),
+      detail: messageOf(error),
       fix: 'remove the folder and import the model again',
     }
   }
@@ -245,7 +253,7 @@ async function checkClock({ ao }: Settings): Promise<Finding> {
     return {
       name: 'ao',
       state: 'fault',
-      detail: `${address} cannot be reached: ${describeError(error)}`,
+      detail: `${address} cannot be reached: ${messageOf(error)}`,
       fix: 'check the connection and the addresses under "ao" in config.json',
     }
   }
@@ -313,6 +321,8 @@ async function isRunning(home: Home): Promise<boolean> {
     throw error
   }
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 const megabytes = (bytes: number): string =>
   bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.round(bytes / 1e6)} MB`

@@ -2,7 +2,7 @@ import { aoConfigSchema, processId } from '@apus/shared'
 import { z } from 'zod'
 
 /** Ways to run a model; `engines.ts` makes them. */
-const ENGINE_NAMES = ['cpu', 'webgpu', 'llama-cpp'] as const
+export const ENGINE_NAMES = ['cpu', 'webgpu', 'llama-cpp'] as const
 export type EngineName = (typeof ENGINE_NAMES)[number]
 
 const url = z.url({ protocol: /^https?$/ })

@@ -28,7 +28,8 @@ async function bench(...args: string[]): Promise<string[]> {
 }
 
 test('measures a bundle of the store', async () => {
-  const [line = ''] = await bench(root, '--seconds', '0.1', '--json')
+  const [line = '', ...more] = await bench('--seconds', '0.1', '--json')
+  expect(more).toEqual([])
   const { decode, prefill, ...rest } = JSON.parse(line)
   expect(decode).toBeGreaterThan(0)
   expect(prefill).toBeGreaterThan(0)
@@ -38,5 +39,6 @@ test('measures a bundle of the store', async () => {
 test('refuses what is no bundle and no duration', async () => {
   await expect(bench('A'.repeat(43))).rejects.toMatchObject({ code: 'bundle-missing' })
   await expect(bench('no-root')).rejects.toMatchObject({ code: 'model-unknown' })
+  await expect(bench(EMBEDDED, '--engine', 'cpu')).rejects.toMatchObject({ code: 'model-not-imported' })
   await expect(bench(root, '--seconds', '-1')).rejects.toMatchObject({ code: 'option-invalid' })
 })

@@ -21,7 +21,11 @@ export class ModelStore {
 
   /** Where a bundle lies, whether it is there or not. */
   path(root: string): string {
-    if (!ROOT_NAME.test(root)) throw new ApusError('model-unknown', `"${root}" is not the root of a bundle.`)
+    if (!ROOT_NAME.test(root))
+      throw new ApusError(
+        'model-unknown',
+        `"${root}" is no file and not the root of a bundle; "apus-node models list" shows the roots.`,
+      )
     return join(this.folder, root)
   }
 
