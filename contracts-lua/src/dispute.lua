@@ -207,15 +207,10 @@ local function close(d, last)
     })
   end
   state.disputes[d.id] = nil
-  deadlines.add(clock.now() + parameters.retention, 'clear', { dispute = d.id })
+  job.closed[#job.closed + 1] = d.id
   job.disputes = job.disputes - 1
   startNext(d.accused)
 end
-
-deadlines.handle('clear', function(entry)
-  publish.entry('disputes', entry.dispute, '')
-  return true
-end)
 
 --- Ends disputes of a seat of which nothing is left to decide, at most so many; returns whether more are open.
 local function closeMoot(seat, most)

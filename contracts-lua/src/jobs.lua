@@ -16,6 +16,9 @@ local state = require('apus.state')
 
 local jobs = {}
 
+--- Ended disputes that one move forgets with their job.
+local FORGET_BATCH = 16
+
 local function optionalText(value)
   return value and amount.text(value) or nil
 end
@@ -122,7 +125,7 @@ function jobs.open(job, id, requester, paidBy, fund)
       and amount.max(parameters.disputeBondFloor, job.seatPrice * amount.of(job.redundancy + 1))
     or amount.ZERO
   job.lock = job.verifiable and job.bond + job.seatPrice + job.disputeBond or amount.ZERO
-  job.seats, job.answers, job.duties, job.disputes = {}, {}, 0, 0
+  job.seats, job.answers, job.duties, job.disputes, job.closed = {}, {}, 0, 0, {}
   job.redraws, job.auditDraws = 0, 0
   job.submitted = clock.now()
   job.state = 'submitted'
@@ -213,10 +216,18 @@ function jobs.retire(job)
   state.jobs[job.id] = nil
   state.archive[job.id] = encoded(job)
   local key = job.reference and referenceKey(job.requester, job.reference)
-  deadlines.add(clock.now() + parameters.retention, 'forget', { job = job.id, key = key })
+  local entry = { job = job.id, key = key, disputes = job.closed }
+  deadlines.add(clock.now() + parameters.retention, 'forget', entry)
 end
 
 deadlines.handle('forget', function(entry)
+  for _ = 1, math.min(FORGET_BATCH, #entry.disputes) do
+    publish.entry('disputes', table.remove(entry.disputes), '')
+  end
+  if #entry.disputes > 0 then
+    deadlines.add(clock.now(), 'forget', entry)
+    return true
+  end
   state.archive[entry.job] = nil
   publish.entry('jobs', entry.job, '')
   publish.entry('answers', entry.job, '')
