@@ -9,8 +9,8 @@ import {
   NetworkFeed,
   type NetworkFile,
   type ProcessId,
-  type ProofFile,
   type ProofStory,
+  type StepProof,
 } from '@apus/shared'
 import { z } from 'zod'
 
@@ -23,7 +23,7 @@ export interface Fault {
   readonly accused: string
   readonly prover: string
   readonly story: ProofStory
-  readonly proof: ProofFile
+  readonly proof: StepProof
   readonly traffic: Traffic
   /** How long a light verifier took to check the proof offline. */
   readonly checkMs: number
@@ -66,6 +66,8 @@ export async function provenFault(
   const graphqlUrl = graphqlOf(file.ao)
   const gateway = new GatewayClient({ url: file.gateway ?? '' })
   const proof = await fetchProof(won.id, { network: file.network, feed, record, gateway, graphqlUrl })
+  if (proof.kind !== 'step') return undefined
+  if (proof.kind !== 'step') return undefined
   const began = performance.now()
   const story = checkProof(proof)
   const checkMs = Math.round(performance.now() - began)

@@ -21,10 +21,10 @@ import {
   NetworkClient,
   NetworkFeed,
   parseApus,
-  proofFileSchema,
   Q16_ONE,
   Requester,
   readNetworkFile,
+  readProof,
   systemClock,
 } from '../src/index.ts'
 
@@ -165,25 +165,23 @@ program
   })
 
 program
-  .command('prove <dispute>')
-  .description('write the proof of a fault, by dispute or job, to a file that anyone can check')
+  .command('prove <dispute-or-job>')
+  .description('write the proof of a fault to a file that anyone can check')
   .option('--out <file>', 'where to write it', 'proof.json')
-  .action(async (dispute: string, { out }: { out: string }) => {
+  .action(async (wanted: string, { out }: { out: string }) => {
     const { common, file, ao } = await openNetwork()
     if (!file.gateway || file.ao.mode !== 'legacy')
-      throw new Error('The network file names no gateway to read messages from.')
+      throw new ApusError('no-gateway', 'The network file names no gateway to read messages from.')
+    const failed = Promise.withResolvers<never>()
     const feed = new NetworkFeed(ao, {
       network: file.network,
       pollMs: 1000,
       history: true,
-      onError: error => {
-        throw error
-      },
+      onError: failed.reject,
     })
     const record = keepRecord(feed)
-    await feed.start()
-    await feed.stop()
-    const proof = await fetchProof(dispute, {
+    await Promise.race([feed.start(), failed.promise]).finally(() => feed.stop())
+    const proof = await fetchProof(wanted, {
       network: file.network,
       feed,
       record,
@@ -191,14 +189,17 @@ program
       graphqlUrl: file.ao.graphqlUrl,
     })
     await writeFile(out, `${JSON.stringify(proof, null, 1)}\n`)
-    say(common, { file: out, dispute: proof.dispute }, [`${out}  dispute ${proof.dispute}`])
+    const { kind, accused, job } = proof
+    say(common, { file: out, kind, accused, job: job.id }, [
+      `${out}  ${kind} against ${accused} in job ${job.id}`,
+    ])
   })
 
 program
   .command('verify <file>')
   .description('check the proof of a fault offline; exit code 2 when it proves nothing')
   .action(async (path: string) => {
-    const story = checkProof(proofFileSchema.parse(JSON.parse(await readFile(path, 'utf8'))))
+    const story = checkProof(readProof(await readFile(path, 'utf8')))
     say(program.opts<Common>(), story, story.lines)
     if (!story.guilty) process.exitCode = 2
   })

@@ -1,5 +1,5 @@
 import { isAdvice, showsOperations, showsValues } from '../../shared/src/dispute/chunks.ts'
-import type { ProofFile } from '../../shared/src/dispute/proof-file.ts'
+import type { StepProof } from '../../shared/src/dispute/proof-file.ts'
 import { encodeCanonical } from '../../shared/src/hashing/canonical.ts'
 import { toBase64Url } from '../../shared/src/hashing/digest.ts'
 import {
@@ -288,10 +288,10 @@ export async function measureSevenBillion(measure: Measure): Promise<Figures[]> 
 }
 
 /** The verdict on a step of another model that was proven on a network. */
-export const measureLike = (measure: Measure, proof: ProofFile) => {
+export const measureLike = (measure: Measure, proof: StepProof) => {
   const manifest = decodeManifest(new Uint8Array(Buffer.from(proof.manifest.leaf, 'base64')))
   const { position, stage, operation, chunk, statement, job } = proof
-  const terms = termsOf(manifest, job.promptLength, job.maxTokens, job.sampler)
+  const terms = termsOf(manifest, job.promptLength ?? 1, job.maxTokens, job.sampler)
   const name = planStage(terms, position, stage)[operation]?.name ?? ''
   return measure({ position, stage, count: statement.count }, terms, name, chunk)
 }

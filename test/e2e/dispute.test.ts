@@ -1,17 +1,8 @@
-import { rm } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import {
-  checkProof,
-  fetchProof,
-  GatewayClient,
-  type JobId,
-  type JobView,
-  keepRecord,
-  NetworkFeed,
-  openingMove,
-  proofFileSchema,
-  provingBundle,
-} from '@apus/shared'
+import { promisify } from 'node:util'
+import { type JobId, type JobView, NetworkFeed, openingMove, provingBundle } from '@apus/shared'
 import { afterEach, expect, it } from 'vitest'
 import { wrongBit } from '../../deploy/localnet/wrong-bit.ts'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'
@@ -20,6 +11,8 @@ import { LISTED_BUNDLE } from '../support/listed-bundle.ts'
 import { MODEL, type SmallNetwork, startSmallNetwork, until } from '../support/small-network.ts'
 
 const MINUTES = 60_000
+const APUS = join(import.meta.dirname, '../../shared/bin/apus.ts')
+const apus = (...args: string[]) => promisify(execFile)(process.execPath, [APUS, ...args])
 /** Time enough for every answer, little enough to wait for a silent side. */
 const CLOCKS = { disputeWindow: 10 * MINUTES, disputeClock: 30_000, disputeIncrement: 10_000 }
 let net: SmallNetwork | undefined
@@ -72,7 +65,6 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
     history: true,
     onError: () => {},
   })
-  const record = keepRecord(feed)
   await feed.start()
   const won = [...feed.mirror.disputes.values()].filter(d => d.state === 'proven')
   expect(won).toMatchObject([{ job: id, accused: liar }])
@@ -86,13 +78,24 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
   expect(await network.conserved()).toBe(true)
 
   await feed.stop()
-  const { base, graphql } = network.units.urls
-  const gateway = new GatewayClient({ url: base })
-  const from = { network: network.network, feed, record, gateway, graphqlUrl: graphql }
-  const proof = proofFileSchema.parse(JSON.parse(JSON.stringify(await fetchProof(id, from))))
-  expect(checkProof(proof)).toMatchObject({ guilty: true, operation: 'qkv.0', place: 'layer 1' })
-  const honestStatement = { ...proof, statement: { ...proof.statement, count: proof.statement.count + 1 } }
-  expect(() => checkProof(honestStatement)).toThrow('committed to')
+  const file = join(network.dir, 'network.json')
+  const { token, ao } = network
+  const gateway = network.units.urls.base
+  await writeFile(file, JSON.stringify({ token, network: network.network, ao, gateway }))
+  const out = join(network.dir, 'proof.json')
+  expect((await apus('--network', file, 'prove', id, '--out', out)).stdout).toContain(`step against ${liar}`)
+
+  // From here on nobody is asked.
+  const story = await apus('--network', 'none', 'verify', out)
+  expect(story.stdout).toContain(`Miner ${liar} committed to the result`)
+  expect(story.stdout).toContain('in layer 1, operation qkv.0, chunk 0')
+  expect(story.stdout).toContain('The miner is at fault.')
+  const text = await readFile(out, 'utf8')
+  await writeFile(out, text.replace(/"count": \d+,\n(\s*)"finish"/, '"count": 99,\n$1"finish"'))
+  await expect(apus('verify', out)).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('wrong-result-root'),
+  })
 })
 
 it('a liar that answers nothing loses by the clock', async () => {

@@ -13,16 +13,15 @@ import { stopStrings } from '../protocol/job.ts'
 import { resultRoot } from '../protocol/round.ts'
 import { samplerSettings } from '../protocol/sampler.ts'
 import { equalBytes, fromBase64, fromHashes } from './message.ts'
+import { type Accusation, brokenRule, shownPieces } from './one-message-proof.ts'
 import { judgeStep } from './referee.ts'
 import { digestOfLeaves, rootOfRange, valueLeaf } from './value-tree.ts'
 
 const CHECKPOINT_DIGEST_AT = 9
 
-/** Everything that a proven fault rests on: whoever has it needs no network to check it. */
-export const proofFileSchema = z.strictObject({
+const common = {
   v: z.literal(1),
   network: processId,
-  dispute: id32,
   job: z.strictObject({
     id: jobId,
     class: z.string(),
@@ -31,15 +30,22 @@ export const proofFileSchema = z.strictObject({
     stop: stopStrings,
     maxTokens: z.int(),
     promptTokens: digestText,
-    promptLength: z.int(),
+    /** Of the job's prompt, in tokens; known once a step of it was disputed. */
+    promptLength: z.int().min(1).optional(),
   }),
   /** First leaf of the bundle with its path to the model's id. */
   manifest: provenLeaf,
   accused: address,
-  challenger: address,
   /** What the accused revealed, and the root that it had committed to. */
   statement: statementView,
   resultRoot: digestText,
+}
+
+const step = z.strictObject({
+  kind: z.literal('step'),
+  ...common,
+  dispute: id32,
+  challenger: address,
   position: z.int(),
   stage: z.int(),
   operation: z.int(),
@@ -50,8 +56,40 @@ export const proofFileSchema = z.strictObject({
   value: disputePayloads['Answer-Chunks'],
   proof: disputePayloads['Prove-Step'],
 })
+const structure = z.strictObject({
+  kind: z.literal('structure'),
+  ...common,
+  index: z.int().min(0),
+  proof: disputePayloads['Prove-Structure'],
+})
+const answer = z.strictObject({
+  kind: z.literal('answer'),
+  ...common,
+  index: z.int().min(0),
+  proof: disputePayloads['Prove-Answer'],
+})
+
+/** Everything that a proven fault rests on: whoever has it needs no network to check it. */
+export const proofFileSchema = z.discriminatedUnion('kind', [step, structure, answer])
 
 export type ProofFile = z.output<typeof proofFileSchema>
+export type StepProof = z.output<typeof step>
+
+/** Reads the text of a proof file. Errors: `bad-data` names the first field that is not as it must be. */
+export function readProof(text: string): ProofFile {
+  const read = proofFileSchema.safeParse(parsed(text))
+  if (read.success) return read.data
+  const [issue] = read.error.issues
+  throw invalid('bad-data', `The file is no proof: ${issue?.path.join('.') || 'file'}: ${issue?.message}.`)
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
 
 /** What a checked proof tells, for people. */
 export interface ProofStory {
@@ -69,14 +107,88 @@ export interface ProofStory {
 
 /**
  * Checks the whole argument of a proof offline: the roots that the accused committed to, its answers under them, every
- * input under those or under the model, and the arithmetic. Errors: `proof-invalid` and those of `judgeStep`.
+ * input under those or under the model, and the arithmetic. Errors name the check that fails: `wrong-manifest`,
+ * `wrong-result-root`, `wrong-checkpoint`, `wrong-stages`, `wrong-prompt`, those of `judgeStep` and of proofs in one message.
  */
 export function checkProof(file: ProofFile): ProofStory {
   const terms = termsOf(file)
+  const root = resultRoot(file.network, file.job, { promptTokens: file.job.promptTokens, ...file.statement })
+  if (root !== file.resultRoot)
+    throw invalid('wrong-result-root', 'The statement is not what the accused had committed to.')
+  if (file.kind === 'step') return stepStory(file, terms)
+  const { statement, index } = file
+  const accusation = { terms, model: file.job.model, promptTokens: file.job.promptTokens, statement, index }
+  return file.kind === 'structure'
+    ? structureStory(file, terms, accusation)
+    : answerStory(file, terms, accusation)
+}
+
+const introduction = (file: ProofFile, { manifest }: RunTerms): string[] => [
+  `Job ${file.job.id}, model ${manifest.name} (${file.job.model}).`,
+  `Miner ${file.accused} committed to the result ${file.resultRoot}.`,
+]
+
+function structureStory(
+  file: Extract<ProofFile, { kind: 'structure' }>,
+  terms: RunTerms,
+  accusation: Accusation,
+): ProofStory {
+  const broken = brokenRule(accusation, file.proof)
+  const what = file.proof.tree === 'prompt' ? 'leaf of the prompt' : 'checkpoint'
+  const token = file.proof.tree === 'prompt' ? undefined : file.index + 1
+  const claimed = broken ?? 'breaks no rule'
+  const expected = 'what every run of the machine has there'
+  return {
+    guilty: broken !== undefined,
+    model: terms.manifest.name,
+    operation: 'structure',
+    place: `the ${what}`,
+    token,
+    claimed,
+    expected,
+    lines: [
+      ...introduction(file, terms),
+      `Its ${what} ${file.index} ${claimed}.`,
+      broken === undefined
+        ? 'Not proven: nothing is wrong with it.'
+        : 'Proven: no run of the machine has this. The miner is at fault.',
+    ],
+  }
+}
+
+function answerStory(
+  file: Extract<ProofFile, { kind: 'answer' }>,
+  terms: RunTerms,
+  accusation: Accusation,
+): ProofStory {
+  const { token, said, own } = shownPieces(accusation, file.proof)
+  const guilty = !equalBytes(said, own)
+  const [claimed, expected] = [hex(said), hex(own)]
+  return {
+    guilty,
+    model: terms.manifest.name,
+    operation: 'answer',
+    place: 'the answer',
+    token: file.index + 1,
+    claimed,
+    expected,
+    lines: [
+      ...introduction(file, terms),
+      `At chosen token ${file.index + 1}, which is number ${token} of the vocabulary, in its answer:`,
+      `  the miner says  ${claimed}`,
+      `  the model has   ${expected}`,
+      guilty
+        ? 'Proven: this is not the piece of its own token. The miner is at fault.'
+        : 'Not proven: the piece is that of the token.',
+    ],
+  }
+}
+
+function stepStory(file: StepProof, terms: RunTerms): ProofStory {
   const { manifest, promptLength } = terms
   const { position, stage, statement } = file
-  const root = resultRoot(file.network, file.job, { promptTokens: file.job.promptTokens, ...statement })
-  if (root !== file.resultRoot) throw invalid('The statement is not what the accused had committed to.')
+  if (file.job.promptLength === undefined)
+    throw invalid('wrong-prompt', 'The file does not say how long the prompt is.')
   const stages = fromHashes(file.stages.digests)
   if (choosesAt(terms, position)) checkCheckpoint(file, terms, stages)
   const { verdict, operation, expected, claimed } = judgeStep({
@@ -103,8 +215,7 @@ export function checkProof(file: ProofFile): ProofStory {
   const gives = expected === undefined ? 'nothing legal' : hex(expected)
   const at = token === undefined ? `prompt token ${position + 1}` : `chosen token ${token}`
   const lines = [
-    `Job ${file.job.id}, model ${manifest.name} (${file.job.model}).`,
-    `Miner ${file.accused} committed to the result ${file.resultRoot}.`,
+    ...introduction(file, terms),
     `At ${at} (position ${position}), in ${place}, operation ${operation.name}, chunk ${file.chunk}:`,
     `  the miner says  ${said}`,
     `  the machine has ${claimed || expected === undefined ? gives : `${gives} (digest ${hex(valueLeaf(expected))})`}`,
@@ -130,11 +241,12 @@ function termsOf({ job, manifest: shown }: ProofFile): RunTerms {
   const layout = bundleLayout(manifest)
   const hash = merkleLeaf('apus.machine.1/bundle', leaf)
   const root = rootOfRange(layout.leafCount, 0, [hash], fromHashes(shown.path))
-  if (!root || toBase64Url(root) !== job.model) throw invalid('The manifest is not that of the model.')
+  if (!root || toBase64Url(root) !== job.model)
+    throw invalid('wrong-manifest', 'The manifest is not that of the model.')
   return {
     manifest,
     layout,
-    promptLength: job.promptLength,
+    promptLength: job.promptLength ?? 1,
     sampler: job.sampler,
     noise: jobNoise(job.id, job.sampler.seed),
     maxTokens: job.maxTokens,
@@ -143,7 +255,7 @@ function termsOf({ job, manifest: shown }: ProofFile): RunTerms {
 }
 
 /** From the last prompt position on the digests of the stages follow from the checkpoint that the accused committed to. */
-function checkCheckpoint(file: ProofFile, terms: RunTerms, stages: readonly Uint8Array[]): void {
+function checkCheckpoint(file: StepProof, terms: RunTerms, stages: readonly Uint8Array[]): void {
   const { checkpoint } = file.stages
   const { layers } = terms.manifest
   const leaf = fromBase64(checkpoint?.leaf ?? '')
@@ -151,16 +263,16 @@ function checkCheckpoint(file: ProofFile, terms: RunTerms, stages: readonly Uint
   const path = fromHashes(checkpoint?.path ?? '')
   const root = rootOfRange(file.statement.count, index, [checkpointLeaf(leaf)], path)
   if (!root || toBase64Url(root) !== file.statement.checkpointRoot)
-    throw invalid('The checkpoint is not one of the accused.')
+    throw invalid('wrong-checkpoint', 'The checkpoint is not one of the accused.')
   const head = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(leaf.slice(4, CHECKPOINT_DIGEST_AT))])
   if (!equalBytes(stages[layers], leaf.slice(CHECKPOINT_DIGEST_AT)) || !equalBytes(stages[layers + 1], head))
-    throw invalid('The stages are not those of the checkpoint.')
+    throw invalid('wrong-stages', 'The stages are not those of the checkpoint.')
 }
 
-const operationLeaf = ({ value }: ProofFile, leaf: number): string =>
+const operationLeaf = ({ value }: StepProof, leaf: number): string =>
   'values' in value ? '' : hex(fromHashes(value.leaves)[leaf] ?? new Uint8Array())
 
-const invalid = (message: string) => new ApusError('proof-invalid', message, { blame: 'peer' })
+const invalid = (code: string, message: string) => new ApusError(code, message, { blame: 'peer' })
 
 const SHOWN_BYTES = 24
 const hex = (bytes: Uint8Array): string => {

@@ -1,0 +1,106 @@
+import { toBase64Url } from '../hashing/digest.ts'
+import { merkleLeaf } from '../hashing/merkle.ts'
+import { ApusError } from '../kit/errors.ts'
+import { checkpointLeaf, pieceLeaf } from '../machine/commitments.ts'
+import { decodePieces, pieceAddress, piecesInLeaf } from '../machine/layout.ts'
+import type { RunTerms } from '../machine/plan-parts.ts'
+import type { DisputePayload, StatementView } from '../protocol/dispute.ts'
+import { fromBase64, fromHashes } from './message.ts'
+import { rootOfRange } from './value-tree.ts'
+
+const CHECKPOINT_BYTES = 41
+const TOKEN_BYTES = 4
+const PROMPT_LEAF_BYTES = 256
+const MAX_FLAG = 4
+const FLAG_AT = 8
+const BUNDLE = 'apus.machine.1/bundle'
+const PROMPT = 'apus.machine.1/prompt'
+
+/** What the accused committed to, and what the job and the model fix. */
+export interface Accusation {
+  readonly terms: RunTerms
+  /** Bundle root and root of the prompt's tokens, base64url. */
+  readonly model: string
+  readonly promptTokens: string
+  readonly statement: StatementView
+  readonly index: number
+}
+
+/**
+ * The rule that a checkpoint, or a leaf of the prompt, breaks by itself; undefined when it breaks none. Errors:
+ * `wrong-path`.
+ */
+export function brokenRule(
+  { terms, promptTokens, statement, index }: Accusation,
+  { leaf: shown, path, tree, count }: DisputePayload<'Prove-Structure'>,
+): string | undefined {
+  const leaf = fromBase64(shown)
+  if (tree === 'prompt') {
+    mustStand(count ?? 0, index, merkleLeaf(PROMPT, leaf), path, promptTokens)
+    return brokenPrompt(terms, leaf, index, count ?? 0)
+  }
+  mustStand(statement.count, index, checkpointLeaf(leaf), path, statement.checkpointRoot)
+  if (leaf.length !== CHECKPOINT_BYTES) return `has ${leaf.length} bytes instead of ${CHECKPOINT_BYTES}`
+  const bytes = Buffer.from(leaf)
+  const flag = bytes.readUInt8(FLAG_AT)
+  if (bytes.readUInt32LE(0) !== index) return `has number ${bytes.readUInt32LE(0)}`
+  if (tokenOf(leaf) >= terms.manifest.vocab)
+    return `has token ${tokenOf(leaf)}, which the model does not have`
+  if (flag > MAX_FLAG) return `has stop flag ${flag}, which there is not`
+  const isLast = index === statement.count - 1
+  if (!isLast) return flag === 0 ? undefined : `stops with flag ${flag} and is not the last`
+  if (flag === 0) return 'is the last and does not stop'
+  const finish = flag === 1 || flag === 2 ? 'stop' : 'length'
+  return finish === statement.finish
+    ? undefined
+    : `ends by ${finish}, and the result says ${statement.finish}`
+}
+
+function brokenPrompt(
+  { manifest }: RunTerms,
+  leaf: Uint8Array,
+  index: number,
+  count: number,
+): string | undefined {
+  const isFull = leaf.length === PROMPT_LEAF_BYTES
+  const isCut = leaf.length > 0 && leaf.length < PROMPT_LEAF_BYTES && leaf.length % TOKEN_BYTES === 0
+  if (!isFull && !(isCut && index === count - 1)) return `has ${leaf.length} bytes`
+  if ((index * PROMPT_LEAF_BYTES + leaf.length) / TOKEN_BYTES > manifest.context)
+    return 'is longer than the context'
+  const tokens = Buffer.from(leaf)
+  for (let at = 0; at < leaf.length; at += TOKEN_BYTES) {
+    if (tokens.readUInt32LE(at) >= manifest.vocab)
+      return `has token ${tokens.readUInt32LE(at)}, which the model does not have`
+  }
+  return undefined
+}
+
+/** The piece that the accused gave for a token and the piece of the bundle. Errors: `wrong-path`, `bad-bundle`. */
+export function shownPieces(
+  { terms, model, statement, index }: Accusation,
+  { piece, checkpoint, pieces }: DisputePayload<'Prove-Answer'>,
+): { readonly token: number; readonly said: Uint8Array; readonly own: Uint8Array } {
+  const said = fromBase64(piece.leaf)
+  const leaf = fromBase64(checkpoint.leaf)
+  const block = fromBase64(pieces.leaf)
+  mustStand(statement.count, index, pieceLeaf(said), piece.path, statement.answerRoot)
+  mustStand(statement.count, index, checkpointLeaf(leaf), checkpoint.path, statement.checkpointRoot)
+  const token = leaf.length === CHECKPOINT_BYTES ? tokenOf(leaf) : terms.manifest.vocab
+  if (token >= terms.manifest.vocab) throw refused('wrong-checkpoint', 'The checkpoint has no token.')
+  const { layout, manifest } = terms
+  const at = pieceAddress(layout, token)
+  mustStand(layout.leafCount, at.leaf, merkleLeaf(BUNDLE, block), pieces.path, model)
+  const own = decodePieces(block, piecesInLeaf(manifest.vocab, at.leaf - layout.pieces))[at.index]
+  if (own === undefined) throw refused('bad-bundle', 'The leaf of the bundle has no such piece.')
+  return { token, said, own }
+}
+
+const tokenOf = (checkpoint: Uint8Array): number => Buffer.from(checkpoint).readUInt32LE(4)
+
+function mustStand(count: number, index: number, hash: Uint8Array, path: string, root: string): void {
+  const found = rootOfRange(count, index, [hash], fromHashes(path))
+  if (!found || toBase64Url(found) !== root)
+    throw refused('wrong-path', 'A leaf does not stand there under its root.')
+}
+
+const refused = (code: string, message: string) => new ApusError(code, message, { blame: 'peer' })
