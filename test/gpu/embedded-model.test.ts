@@ -43,9 +43,9 @@ test.skipIf(here.length === 0)(
         stop: [],
       })
       const requests = [
-        request(230, 30, {}),
-        request(20, 60, { temperature: 65_536, topK: 50, topP: 62_000, repeatPenalty: 75_000 }),
-        request(70, 40, { temperature: 90_000 }),
+        request(230, 20, {}),
+        request(20, 40, { temperature: 65_536, topK: 50, topP: 62_000, repeatPenalty: 75_000 }),
+        request(70, 25, { temperature: 90_000 }),
       ]
       const gpus = here.map(driver => new GpuProcess(driver))
       try {
