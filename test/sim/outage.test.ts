@@ -1,4 +1,4 @@
-import { accusedAnswer } from '@apus/shared'
+import { accusedAnswer, type DisputeMessage, type DisputeView } from '@apus/shared'
 import { describe, expect, it } from 'vitest'
 import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { BalanceSheet, told } from '../support/balance-sheet.ts'
@@ -52,20 +52,26 @@ const weathers: Readonly<Record<string, (world: World, raw: Send) => Send>> = {
   'timestamps a year ahead, each,': timestamps(last => last + YEAR),
 }
 
-/** The honest seat answers every question of somebody who asks as often as it can and has nothing to prove. */
-async function play(trial: Trial, id: string, accused: Side): Promise<void> {
-  const picks = [
-    { action: 'Pick-Stage', tags: { Dispute: id, Stage: '0' } },
-    { action: 'Pick-Operation', tags: { Dispute: id, Operation: '0' } },
-  ] as const
-  for (const pick of [...picks, undefined]) {
-    const answered = await trial.send(
-      accused.miner.address,
-      accusedAnswer(trial.world.dispute(id), accused.run),
-    )
-    expect(answered.code).toBeUndefined()
-    if (pick) expect((await trial.send(hostile, pick)).code).toBeUndefined()
+/** Somebody who asks as often as it can, and has nothing to prove. */
+function picked({ id, moves = [] }: DisputeView): DisputeMessage | undefined {
+  if (moves.includes('Pick-Stage')) return { action: 'Pick-Stage', tags: { Dispute: id, Stage: '0' } }
+  if (moves.includes('Pick-Operation'))
+    return { action: 'Pick-Operation', tags: { Dispute: id, Operation: '0' } }
+  return undefined
+}
+
+/** The honest seat answers every question until only a proof is left to give. */
+async function answerAll(trial: Trial, id: string, accused: Side): Promise<void> {
+  const said: string[] = []
+  for (;;) {
+    const view = trial.world.dispute(id)
+    const own = view.turn === 'accused'
+    const message = own ? accusedAnswer(view, accused.run) : picked(view)
+    if (!message) break
+    said.push(message.action)
+    expect((await trial.send(own ? view.accused : hostile, message)).code).toBeUndefined()
   }
+  expect(said.at(-1)).toBe('Answer-Chunks')
 }
 
 describe('through', () => {
@@ -95,7 +101,7 @@ describe('through', () => {
         data,
       })
       expect(attack.code).toBeUndefined()
-      await play(trial, attack.id, seat!)
+      await answerAll(trial, attack.id, seat!)
       const opened = await trial.accuse(seat!.miner.address, accused, trial.honest)
       expect(opened.code).toBeUndefined()
       expect((await trial.play(opened.id, trial.honest, accused)).view.state).toBe('proven')

@@ -21,7 +21,7 @@ const WAGE = BASE_PRICE + TOKEN_PRICE * 4n
 const BOND = WAGE * 25n
 /** Audits are certain below this standing. */
 const NEWCOMER = 4
-const JOBS = 50
+const JOBS = 40
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
 
