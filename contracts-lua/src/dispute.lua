@@ -212,22 +212,30 @@ local function close(d, last)
   startNext(d.accused)
 end
 
---- Ends disputes of a seat of which nothing is left to decide, at most so many; returns whether more are open.
-local function closeMoot(seat, most)
-  local list = seat.disputes or {}
+--- Ends listed disputes in one way, at most so many; returns how many.
+local function endListed(list, last, most)
   local done = 0
-  while #list > 0 and done < most do
+  while list and #list > 0 and done < most do
     local d = state.disputes[table.remove(list)]
     if d then
-      close(d, 'moot')
+      close(d, last)
       done = done + 1
     end
   end
-  return #list > 0
+  return done
 end
 
-local function closeMootOf(job, index, most)
-  if closeMoot(job.seats[index], most) then
+local function isEmpty(list)
+  return not list or #list == 0
+end
+
+--- Ends the disputes about a convicted seat, of which nothing is left to decide, and those in which it accuses others
+--- of the same job: they would keep the honest from their pay until its clock ends.
+local function closeOf(job, index, most)
+  local seat = job.seats[index]
+  local done = endListed(seat.disputes, 'moot', most)
+  endListed(seat.accuses, 'abandoned', most - done)
+  if not (isEmpty(seat.disputes) and isEmpty(seat.accuses)) then
     deadlines.add(clock.now(), 'moot', { job = job.id, seat = index })
   end
 end
@@ -235,7 +243,7 @@ end
 deadlines.handle('moot', function(entry)
   local job = state.jobs[entry.job]
   if not job then return false end
-  closeMootOf(job, entry.seat, 1)
+  closeOf(job, entry.seat, 1)
   rounds.resolve(job)
   return true
 end)
@@ -243,8 +251,8 @@ end)
 --- Ends one dispute of a job whose model is void.
 function dispute.endOne(job)
   for _, seat in ipairs(job.seats) do
-    if seat.disputes and #seat.disputes > 0 then
-      closeMoot(seat, 1)
+    if not isEmpty(seat.disputes) then
+      endListed(seat.disputes, 'moot', 1)
       break
     end
   end
@@ -256,7 +264,7 @@ local function convict(job, seat, prover, d, last)
   local _, index = dispute.seat(job, seat.miner)
   penalties.convict(job, seat, prover)
   if d then close(d, last) end
-  closeMootOf(job, index, MOOT_BATCH)
+  closeOf(job, index, MOOT_BATCH)
   jobs.changed(job)
   rounds.resolve(job)
 end
@@ -364,6 +372,11 @@ function dispute.open(opening, job, seat, promptLength)
   seat.disputes = seat.disputes or {}
   seat.disputes[#seat.disputes + 1] = d.id
   state.disputes[d.id] = d
+  local own = dispute.seat(job, d.challenger)
+  if own then
+    own.accuses = own.accuses or {}
+    own.accuses[#own.accuses + 1] = d.id
+  end
   local list = rival and queue.first or queue.later
   list.to = list.to + 1
   list[list.to] = d.id

@@ -124,6 +124,23 @@ describe('a seat is convicted', () => {
   })
 })
 
+it('a false accusation ends with the conviction of its author: the honest are paid at once', async () => {
+  const found = await seatedWith(wrongWeight, { purse: DISPUTE_BOND })
+  const { trial, liar, honest } = found
+  await trial.world.pay(liar.miner.address, DISPUTE_BOND, 'Deposit')
+  const { id, code } = await trial.accuse(liar.miner.address, honest, liar.run, honest.run)
+  expect(code).toBeUndefined()
+  await prosecute(found)
+  expect(trial.world.dispute(id).state).toBe('abandoned')
+  expect(trial.world.job(trial.job).state).toBe('agreed')
+  const wage = BASE_PRICE + TOKEN_PRICE * BigInt(honest.run.tokens.length)
+  const share = (BOND * 3n) / 10n + DISPUTE_BOND / 2n
+  expect(trial.world.account(honest.miner.address)).toBe(wage + share)
+  expect(trial.world.account(liar.miner.address)).toBe(0n)
+  await trial.finish()
+  expect(trial.world.job(trial.job).state).toBe('settled')
+})
+
 describe('money', () => {
   it('of a bond comes from the account, then from the seat, and returns there', async () => {
     const found = await seatedWith(wrongWeight)
