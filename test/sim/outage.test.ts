@@ -53,10 +53,10 @@ const weathers: Readonly<Record<string, (world: World, raw: Send) => Send>> = {
 }
 
 /** Somebody who asks as often as it can, and has nothing to prove. */
-function picked({ id, moves = [] }: DisputeView): DisputeMessage | undefined {
-  if (moves.includes('Pick-Stage')) return { action: 'Pick-Stage', tags: { Dispute: id, Stage: '0' } }
-  if (moves.includes('Pick-Operation'))
-    return { action: 'Pick-Operation', tags: { Dispute: id, Operation: '0' } }
+function picked({ id, moves = [], stage = 0 }: DisputeView): DisputeMessage | undefined {
+  const tags = { Dispute: id, Stage: String(stage) }
+  if (moves.includes('Pick-Stage')) return { action: 'Pick-Stage', tags }
+  if (moves.includes('Pick-Operation')) return { action: 'Pick-Operation', tags: { ...tags, Operation: '0' } }
   return undefined
 }
 
