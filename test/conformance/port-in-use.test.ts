@@ -4,12 +4,12 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createHost, createLogger, digest, NODE_KEY_BYTES, nodeKey, type ProcessId } from '@apus/shared'
-import { Registry } from 'prom-client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startAoUnits } from '../../deploy/localnet/ao/start-ao-units.ts'
 import { startRedis } from '../../deploy/localnet/redis.ts'
 import { ensureAosModule } from '../../deploy/setup/aos-module.mjs'
 import { startStatusServer } from '../../node/src/status-server.ts'
+import { WorkMetrics } from '../../node/src/work/work-metrics.ts'
 
 const log = createLogger({ name: 'port-in-use', level: 'silent' })
 let dir: string
@@ -21,7 +21,7 @@ type Start = (port: number) => Promise<() => Promise<unknown>>
 
 const programs: Readonly<Record<string, Start>> = {
   "a miner's status server": async at => {
-    const server = await startStatusServer(at, { registry: new Registry(), status: () => ({}) })
+    const server = await startStatusServer(at, { registry: new WorkMetrics().registry, status: () => ({}) })
     return () => server.close()
   },
   'a peer': async at => {
