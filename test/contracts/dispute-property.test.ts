@@ -57,7 +57,8 @@ async function lieOf(trial: Trial, random: Random): Promise<Retrace> {
       const tensor = pick([layer.qkv, layer.o, layer.gateUp, layer.down, layout.output, layout.embedding])
       const leaf = tensor.first + random.below(Math.floor(tensor.rows / tensor.tileRows))
       const padded = Math.ceil(tensor.columns / 32) * 32
-      const byte = random.below(tensor.tileRows) * padded + random.below(30)
+      const row = random.below(Math.min(tensor.tileRows, tensor.rows))
+      const byte = row * padded + random.below(Math.min(30, tensor.columns))
       // -128 is no weight.
       const bit = [5, 4, 3].find(b => (bundle.leaf(leaf)[byte]! ^ (1 << b)) !== 0x80)!
       return trial.run(flipBit(bundle, leaf, byte, bit))
@@ -88,11 +89,14 @@ async function playJob(trial: Trial, random: Random, count: Count): Promise<void
     trial.world.job(trial.job).seats.find(seat => seat.miner === side.miner.address)!.slashed
   // Liars accuse the honest first, each with its own run.
   for (const accuser of liars) {
-    for (const accused of sides.filter(side => !differs(side, honest))) {
+    // A lie that shows in no root would still show in an answer.
+    for (const accused of sides.filter(side => side.run === trial.honest)) {
       const opened = await trial.accuse(accuser.miner.address, accused, accuser.run, honest.run)
       if (opened.code || trial.world.entry('disputes', opened.id) === undefined) continue
       count.disputes++
-      const played = await trial.play(opened.id, accuser.run, accused, { evidence: honest.run })
+      // A wrong bit that is rounded away leaves the result right and its steps wrong: an honest seat has neither.
+      const answering = { ...accused, run: trial.honest }
+      const played = await trial.play(opened.id, accuser.run, answering, { evidence: honest.run })
       expect(['refuted', 'abandoned']).toContain(played.view.state)
       count.refuted++
     }
