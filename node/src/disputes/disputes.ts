@@ -20,6 +20,7 @@ import {
   type SeatView,
   type SignedCommitment,
 } from '@apus/shared'
+import type { RetracePurpose } from '../engine/engine.ts'
 import { type Duty, duties } from './next-duty.ts'
 import type { Retraces } from './retraces.ts'
 
@@ -148,7 +149,8 @@ export class Disputes {
     if (duty.kind === 'open') return this.#opening(duty.job, duty.seat, signal)
     const { dispute } = duty
     const job = this.#parts.mirror.jobs.get(dispute.job)
-    const run = job && (await this.#runFor(job, dispute, signal))
+    const run =
+      job && (await this.#runFor(job, dispute, duty.kind === 'answer' ? 'answer' : 'accuse', signal))
     if (job === undefined || run === undefined) return undefined
     if (duty.kind === 'answer') return accusedAnswer(dispute, run)
     const seat = job.seats.find(s => s.miner === dispute.accused && s.statement !== undefined)
@@ -160,14 +162,20 @@ export class Disputes {
 
   async #opening(job: JobView, seat: SeatView, signal: AbortSignal): Promise<DisputeMessage | undefined> {
     if (seat.statement === undefined) return undefined
-    const run = await this.#parts.retraces.of(job, signal)
+    const run = await this.#parts.retraces.of(job, 'accuse', signal)
     const evidence = await this.#evidenceOf(job, seat, signal)
     return openingMove(run, { job: job.id, accused: seat.miner, statement: seat.statement, evidence })
   }
 
-  async #runFor(job: JobView, { position }: DisputeView, signal: AbortSignal): Promise<Retrace> {
-    const run = await this.#parts.retraces.of(job, signal)
+  async #runFor(
+    job: JobView,
+    { position, pages }: DisputeView,
+    purpose: RetracePurpose,
+    signal: AbortSignal,
+  ): Promise<Retrace> {
+    const run = await this.#parts.retraces.of(job, purpose, signal)
     if (position !== undefined) await run.prepare?.(position, signal)
+    if (pages !== undefined) await run.preparePages?.(pages, signal)
     return run
   }
 

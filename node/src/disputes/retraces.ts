@@ -1,4 +1,5 @@
-import { ApusError, type JobId, type JobView, promptTokensRoot, type Retrace } from '@apus/shared'
+import { ApusError, type JobView, promptTokensRoot, type Retrace } from '@apus/shared'
+import type { RetracePurpose } from '../engine/engine.ts'
 import type { PromptSource, ServedModels } from '../work/ports.ts'
 import { findPrompt } from '../work/prompt.ts'
 
@@ -9,7 +10,7 @@ const KEPT = 4
 export class Retraces {
   readonly #models: ServedModels
   readonly #prompts: PromptSource
-  readonly #kept = new Map<JobId, Promise<Retrace>>()
+  readonly #kept = new Map<string, Promise<Retrace>>()
 
   constructor(models: ServedModels, prompts: PromptSource) {
     this.#models = models
@@ -22,12 +23,13 @@ export class Retraces {
   }
 
   /** Errors: `prompt-unavailable`, `prompt-mismatch`, `model-not-served`, those of the engine. */
-  async of(job: JobView, signal: AbortSignal): Promise<Retrace> {
-    const known = this.#kept.get(job.id)
+  async of(job: JobView, purpose: RetracePurpose, signal: AbortSignal): Promise<Retrace> {
+    const key = `${job.id} ${purpose}`
+    const known = this.#kept.get(key)
     if (known !== undefined) return known
-    const running = this.#run(job, signal)
-    this.#kept.set(job.id, running)
-    running.catch(() => this.#kept.delete(job.id))
+    const running = this.#run(job, purpose, signal)
+    this.#kept.set(key, running)
+    running.catch(() => this.#kept.delete(key))
     for (const id of this.#kept.keys()) {
       if (this.#kept.size <= KEPT) break
       this.#kept.delete(id)
@@ -35,7 +37,7 @@ export class Retraces {
     return running
   }
 
-  async #run(job: JobView, signal: AbortSignal): Promise<Retrace> {
+  async #run(job: JobView, purpose: RetracePurpose, signal: AbortSignal): Promise<Retrace> {
     const model = this.#models.get(job.model)?.model
     if (model?.retrace === undefined || !this.can(job))
       throw new ApusError('model-not-served', 'This node does not run the model of the job.')
@@ -44,6 +46,6 @@ export class Retraces {
     if (job.promptTokens !== undefined && job.promptTokens !== promptTokensRoot(promptTokens))
       throw new ApusError('prompt-tokens-differ', 'The job has other prompt tokens than its prompt.')
     const { sampler, maxTokens, stop } = job
-    return model.retrace({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal)
+    return model.retrace({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal, purpose)
   }
 }

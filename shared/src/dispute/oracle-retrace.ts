@@ -1,13 +1,14 @@
 import { merkleLeaf, merkleLevels } from '../hashing/merkle.ts'
 import type { RunRequest } from '../machine/engine.ts'
-import type { BundleReader, Model } from '../machine/model.ts'
+import { type BundleReader, Model } from '../machine/model.ts'
 import { Oracle } from '../machine/oracle.ts'
 import type { RunTerms } from '../machine/plan-parts.ts'
 import { choosesAt } from '../machine/plan-parts.ts'
-import { Page } from '../machine/rows.ts'
+import { PAGE_ROWS, Page } from '../machine/rows.ts'
 import { Sequence } from '../machine/sequence.ts'
 import { type PositionTrace, runTerms, tracePosition } from '../machine/trace.ts'
 import type { Retrace } from './retrace.ts'
+import { pairPlace } from './trees.ts'
 
 /** A bundle that can prove its leaves. */
 export interface ProvingBundle extends BundleReader {
@@ -15,7 +16,9 @@ export interface ProvingBundle extends BundleReader {
   path(index: number): readonly Uint8Array[]
 }
 
-/** A run done again by the oracle: slow, small, and right by definition. */
+type RunLeaves = Pick<Retrace, 'tokens' | 'checkpoints' | 'pageLeaves'>
+
+/** A run of which the oracle computes every step that is asked for: slow, small, and right by definition. */
 export class OracleRetrace implements Retrace {
   readonly terms: RunTerms
   readonly promptTokens: readonly number[]
@@ -26,20 +29,14 @@ export class OracleRetrace implements Retrace {
   readonly #bundle: ProvingBundle
   readonly #model: Model
   readonly #all: readonly number[]
-  /** Pages as the end of the run left them. */
+  /** As far as it was fed: pages below its position are as the end of the run left them. */
   readonly #sequence: Sequence
   #traced: { readonly position: number; readonly trace: PositionTrace } | undefined
 
-  private constructor(
-    bundle: ProvingBundle,
-    model: Model,
-    request: RunRequest,
-    result: Pick<Retrace, 'tokens' | 'checkpoints' | 'pageLeaves'>,
-    sequence: Sequence,
-  ) {
+  private constructor(bundle: ProvingBundle, model: Model, request: RunRequest, result: RunLeaves) {
     this.#bundle = bundle
     this.#model = model
-    this.#sequence = sequence
+    this.#sequence = new Sequence(model)
     this.#all = [...request.prompt, ...result.tokens]
     this.terms = runTerms(model, request)
     this.promptTokens = request.prompt
@@ -52,19 +49,24 @@ export class OracleRetrace implements Retrace {
   /** Runs the request to its end. Errors: those of a run of the machine. */
   static async run(bundle: ProvingBundle, request: RunRequest, signal: AbortSignal): Promise<OracleRetrace> {
     const oracle = new Oracle(bundle)
-    const result = await oracle.run(request, signal)
-    const sequence = new Sequence(oracle.model)
-    const all = [...request.prompt, ...result.tokens]
-    await feed(sequence, runTerms(oracle.model, request), all, all.length - 1, signal)
-    return new OracleRetrace(bundle, oracle.model, request, result, sequence)
+    return new OracleRetrace(bundle, oracle.model, request, await oracle.run(request, signal))
+  }
+
+  /** Steps of a run whose result another implementation of the machine has given; nothing is computed before it is asked for. */
+  static of(bundle: ProvingBundle, request: RunRequest, result: RunLeaves): OracleRetrace {
+    return new OracleRetrace(bundle, new Model(bundle), request, result)
   }
 
   /** Computes a position ahead of the calls that ask for its operations, a token at a time. */
   async prepare(position: number, signal: AbortSignal): Promise<void> {
     if (this.#traced?.position === position) return
-    const sequence = new Sequence(this.#model)
+    const sequence = this.#sequenceAt(position)
     await feed(sequence, this.terms, this.#all, position, signal)
     this.#traced = { position, trace: tracePosition(sequence, this.terms, this.#all, () => true) }
+  }
+
+  async preparePages(pair: number, signal: AbortSignal): Promise<void> {
+    await feed(this.#sequence, this.terms, this.#all, this.#endOf(pairPlace(this, pair).page), signal)
   }
 
   page(index: number): Uint8Array {
@@ -74,6 +76,7 @@ export class OracleRetrace implements Retrace {
     const layer = Math.floor(pair / kvHeads) % layers
     const page = Math.floor(pair / (kvHeads * layers))
     const kind = index & 1 ? 1 : 0
+    this.#feed(this.#sequence, this.#endOf(page))
     return (this.#sequence.page(page, layer, head, kind) ?? new Page(headSize)).encode()
   }
 
@@ -93,11 +96,26 @@ export class OracleRetrace implements Retrace {
 
   #trace(position: number): PositionTrace {
     if (this.#traced?.position === position) return this.#traced.trace
-    const sequence = new Sequence(this.#model)
-    for (let p = 0; p < position; p++) sequence.feed(this.#all[p] as number, choosesAt(this.terms, p))
+    const sequence = this.#sequenceAt(position)
+    this.#feed(sequence, position)
     const trace = tracePosition(sequence, this.terms, this.#all, () => true)
     this.#traced = { position, trace }
     return trace
+  }
+
+  /** One that was not fed this position yet. */
+  #sequenceAt(position: number): Sequence {
+    return this.#sequence.position <= position ? this.#sequence : new Sequence(this.#model)
+  }
+
+  /** Positions that the run fed up to the end of a page; the last chosen token is never fed. */
+  #endOf(page: number): number {
+    return Math.min((page + 1) * PAGE_ROWS, this.#all.length - 1)
+  }
+
+  #feed(sequence: Sequence, end: number): void {
+    for (let p = sequence.position; p < end; p++)
+      sequence.feed(this.#all[p] as number, choosesAt(this.terms, p))
   }
 }
 
@@ -109,7 +127,7 @@ async function feed(
   end: number,
   signal: AbortSignal,
 ): Promise<void> {
-  for (let p = 0; p < end; p++) {
+  for (let p = sequence.position; p < end; p++) {
     signal.throwIfAborted()
     sequence.feed(tokens[p] as number, choosesAt(terms, p))
     await new Promise(resolve => setImmediate(resolve))

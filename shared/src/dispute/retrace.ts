@@ -14,6 +14,8 @@ export interface Retrace extends Evidence {
   readonly pieces: readonly Uint8Array[]
   /** Computes a position ahead of the calls that ask for its operations, and lets others work meanwhile. */
   prepare?(position: number, signal: AbortSignal): Promise<void>
+  /** The same for the two pages of a pair. */
+  preparePages?(pair: number, signal: AbortSignal): Promise<void>
   /** Bytes of a K/V page, by its leaf index, as the end of the run left it. */
   page(index: number): Uint8Array
   /** Values of a stage's operations, in the plan's order, each as its leaves. */

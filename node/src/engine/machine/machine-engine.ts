@@ -22,7 +22,14 @@ import {
 } from '@apus/shared/machine'
 import { type BundleTokenizer, decodeTokenizerSection } from '../../models/bundle-tokenizer.ts'
 import { BundleFile } from '../../models/store/bundle-file.ts'
-import type { ChosenToken, Engine, Generation, GenerationRequest, LoadedModel } from '../engine.ts'
+import type {
+  ChosenToken,
+  Engine,
+  Generation,
+  GenerationRequest,
+  LoadedModel,
+  RetracePurpose,
+} from '../engine.ts'
 
 /** A bundle's leaves in order from the manifest on, each already known to belong to its root. */
 export type CheckedLeaves = AsyncIterable<readonly [index: number, leaf: Uint8Array]>
@@ -146,12 +153,15 @@ class MachineModel implements LoadedModel {
     }
   }
 
-  async retrace(request: GenerationRequest, signal: AbortSignal): Promise<Retrace> {
+  async retrace(request: GenerationRequest, signal: AbortSignal, purpose: RetracePurpose): Promise<Retrace> {
     const bundle = await BundleFile.open(this.#path)
     try {
       const leaves: Uint8Array[] = []
       for await (const [, leaf] of bundle.checkedLeaves(signal)) leaves.push(Uint8Array.from(leaf))
-      return await OracleRetrace.run(provingBundle(bundle.root, leaves), runRequest(request), signal)
+      const proving = provingBundle(bundle.root, leaves)
+      const run = runRequest(request)
+      if (purpose === 'accuse') return await OracleRetrace.run(proving, run, signal)
+      return OracleRetrace.of(proving, run, await this.#machine.run(run, signal))
     } finally {
       await bundle.close()
     }
