@@ -2,11 +2,11 @@ import type { DisputeMessage } from '@apus/shared'
 import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { convicts, type Liar } from '../support/dispute/docket.ts'
 import { flipBit } from '../support/dispute/flip.ts'
-import { withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
+import { firstThatMatters, withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
 import { statementOf } from '../support/dispute/play.ts'
 import { TRIAL_SHAPE, type Trial } from '../support/dispute/trial.ts'
 
-type Answer = 'Answer-Level' | 'Answer-Pages' | 'Answer-Stages' | 'Answer-Chunks'
+type Answer = 'Answer-Level' | 'Answer-Pages' | 'Answer-Stages' | 'Answer-Operations' | 'Answer-Chunks'
 type Data = Readonly<Record<string, unknown>>
 
 /** A lie in a K/V page. */
@@ -189,4 +189,40 @@ convicts(
     },
   ],
   { shape: WIDE, promptLength: 63, maxTokens: 3 },
+)
+
+// More operations a position than one answer shows: they are asked for by stage.
+const DEEP = { name: 'deep', layers: 60, width: 8, heads: 1, kvHeads: 1, hidden: 9, vocab: 66, context: 64 }
+
+const wrongInTheMiddle = (trial: Trial) => {
+  const { layers } = bundleLayout(decodeManifest(trial.bundle.leaf(0)))
+  return firstThatMatters(trial.honest, [0, 1, 2, 3, 4, 5, 6, 7], byte =>
+    trial.run(flipBit(trial.bundle, layers[30]!.qkv.first, byte, 5)),
+  )
+}
+
+convicts(
+  'of a deep model',
+  [
+    { name: 'withholds its leaves', lies: wrongInTheMiddle, verdict: 'proven' },
+    {
+      name: 'refuses Answer-Operations, and sends it too late',
+      lies: wrongInTheMiddle,
+      answers: at('Answer-Operations', () => undefined),
+      ...silent('silent'),
+    },
+    {
+      name: 'answers garbage in Answer-Operations',
+      lies: wrongInTheMiddle,
+      answers: saying('Answer-Operations', data => ({ ...data, digests: turned(data.digests) })),
+      ...silent('wrong-operations'),
+    },
+    {
+      name: 'answers Answer-Operations with something missing',
+      lies: wrongInTheMiddle,
+      answers: saying('Answer-Operations', data => ({ ...data, digests: cut(data.digests) })),
+      ...silent('wrong-operations'),
+    },
+  ],
+  { shape: DEEP, promptLength: 2, maxTokens: 2 },
 )
