@@ -160,4 +160,4 @@ it('no honest seat is ever slashed, every liar with an honest challenger is, onc
   }
   expect(count.proven).toBeGreaterThan(DISPUTES / 4)
   expect(count.refuted).toBeGreaterThan(DISPUTES / 8)
-}, 400_000)
+}, 900_000)
