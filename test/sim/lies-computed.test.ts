@@ -1,4 +1,5 @@
-import type { Retrace } from '@apus/shared'
+import { evidenceRoots, openingMove, type Retrace } from '@apus/shared'
+import { expect, it } from 'vitest'
 import type { RunRequest } from '../../shared/src/machine/index.ts'
 import {
   bundleLayout,
@@ -10,7 +11,8 @@ import {
   type Tensor,
   tileOf,
 } from '../../shared/src/machine/index.ts'
-import { convicts, type Liar } from '../support/dispute/docket.ts'
+import { BASE_PRICE, TOKEN_PRICE } from '../support/contracts-cast.ts'
+import { convicts, type Liar, Purses } from '../support/dispute/docket.ts'
 import { flipBit } from '../support/dispute/flip.ts'
 import {
   firstThatMatters,
@@ -22,7 +24,7 @@ import {
   withWrongRow,
 } from '../support/dispute/lies.ts'
 import { slipAt } from '../support/dispute/slip.ts'
-import { TRIAL_SHAPE, type Trial } from '../support/dispute/trial.ts'
+import { TRIAL_SHAPE, Trial } from '../support/dispute/trial.ts'
 import { MemoryBundle, randomBundle } from '../support/machine/random-model.ts'
 
 const PROMPT = 5
@@ -74,7 +76,7 @@ function wrongToken(trial: Trial) {
 }
 
 /** A slip that only its rows in a later layer betray is found at a later position, from which the dispute turns. */
-const ONE_TURN = 17
+const ONE_TURN = 13
 
 const placeOf = (position: number): string => {
   if (position === FIRST_TOKEN) return 'the last prompt token'
@@ -201,6 +203,25 @@ const FAKES: readonly Liar[] = [
     verdict: 'proven',
   },
 ]
+
+it('wrong logits that change neither token nor residual are no lie: nothing is disputed, the wage is paid', async () => {
+  const trial = await Trial.open({ promptLength: PROMPT })
+  const { world, job, honest } = trial
+  const { output } = layoutOf(trial)
+  const row = Array.from({ length: output.rows }, (_, i) => i).find(i => !honest.tokens.includes(i))!
+  const tile = tileOf(output, row)
+  const run = await trial.run(flipBit(trial.bundle, tile.leaf, (row - tile.row) * tile.columns, 0))
+  expect(evidenceRoots(run)).toEqual(evidenceRoots(honest))
+  const [seat, other] = await trial.compute(run)
+  const purses = new Purses(world)
+  expect(
+    openingMove(other!.run, { job, accused: seat!.miner.address, statement: seat!.statement, evidence: run }),
+  ).toBeUndefined()
+  await trial.finish()
+  expect(world.job(job).state).toBe('settled')
+  for (const { paid } of world.job(job).seats) expect(paid).toBe(String(BASE_PRICE + TOKEN_PRICE * 4n))
+  for (const gain of purses.gains().values()) expect(gain).toBe(0n)
+})
 
 convicts('a fake', FAKES, { promptLength: PROMPT })
 

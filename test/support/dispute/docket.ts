@@ -8,8 +8,9 @@ import { type Claim, type Side, TRIAL_SHAPE, Trial, type TrialOptions } from './
 
 const MINUTE = 60_000
 const MAX_MESSAGE_BYTES = 65_536
-/** Messages of a dispute from its opening to its proof, when lists are withheld. */
-const MAX_MESSAGES = 12
+/** Messages of a dispute from its opening to its proof, and when lists are withheld. */
+const MAX_MESSAGES = 8
+const MAX_MESSAGES_WITHHELD = 12
 /** Bonds of disputes come from here; every miner has it besides its stake. */
 const PURSE = 200n * APUS
 
@@ -148,7 +149,7 @@ class Docket {
     if (owed) expect((await trial.send(side.miner.address, owed)).code).toBe('unknown-dispute')
     expect(played?.refusals ?? []).toEqual(liar.refused ?? [])
     const messages = 1 + (played?.messages.length ?? 0)
-    expect(messages).toBeLessThanOrEqual(liar.messages ?? MAX_MESSAGES)
+    expect(messages).toBeLessThanOrEqual(liar.messages ?? (liar.shows ? MAX_MESSAGES : MAX_MESSAGES_WITHHELD))
     const openingBytes = JSON.stringify(opening.data).length
     const largest = Math.max(openingBytes, played?.largest ?? 0)
     expect(largest).toBeLessThanOrEqual(MAX_MESSAGE_BYTES)
