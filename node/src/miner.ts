@@ -1,5 +1,6 @@
 import {
   type Address,
+  ApusError,
   type Clock,
   type ClockView,
   Commitments,
@@ -10,6 +11,7 @@ import {
   type HostOptions,
   type JobId,
   type Logger,
+  type ModelId,
   type NodeKey,
   Registrations,
   Requests,
@@ -91,7 +93,7 @@ export interface Miner {
 
 /**
  * Starts a miner that is registered and has its models loaded. Errors: `not-registered`, `registered-elsewhere`,
- * `journal-damaged`, `port-in-use`, `address-invalid`, and those of AO when it cannot be reached.
+ * `models-unlisted`, `journal-damaged`, `port-in-use`, `address-invalid`, and those of AO when it cannot be reached.
  */
 export async function createMiner(options: MinerOptions, parts: MinerParts): Promise<Miner> {
   const { me, key, network, feed, models, log, clock = systemClock } = parts
@@ -201,7 +203,7 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
     feed.onChange(() => disputes.look())
     disputes.start()
     if (needs.renew) await register(network, { me, key }, clock.now())
-    if (needs.serve) await network.serve([...models.keys()])
+    if (needs.serve) await serveListed(parts)
     if (needs.resume) await network.resume()
     await work.start()
 
@@ -247,6 +249,23 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
     await closeAll()
     throw error
   }
+}
+
+/** Offers the models that the network lists; one that was delisted hinders none of the others. */
+async function serveListed({ network, feed, models, log }: MinerParts): Promise<void> {
+  const isListed = (id: ModelId) => {
+    const model = feed.mirror.models.get(id)
+    return model !== undefined && model.delisted !== true
+  }
+  const listed = [...models.keys()].filter(isListed)
+  const missing = [...models.keys()].filter(id => !isListed(id))
+  if (listed.length === 0)
+    throw new ApusError(
+      'models-unlisted',
+      `The network lists none of this miner's models: ${missing.join(', ')}.`,
+    )
+  if (missing.length > 0) log.warn({ models: missing }, 'The network does not list these models.')
+  await network.serve(listed)
 }
 
 /** Keeps the rounds of this miner's seats, and the draws of jobs it could get, going when no coordinator does. */

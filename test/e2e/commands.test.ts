@@ -58,11 +58,6 @@ it('lead from an empty AO to an answer, with two miners and no coordinator', asy
   const home = join(dir, 'operator')
   const root = (await printed(apusNode(home, 'models', 'import', GGUF))).trim()
   await printed(apusNode(home, 'init', '--network', networkFile, '--wallet', walletFile('operator')))
-  const prices = ['--base-price', '1', '--token-price', '0.01']
-  const poor = await apusNode(home, 'models', 'publish', root, ...prices)
-  expect(poor).toMatchObject({ code: 1, stderr: expect.stringContaining('underpaid') })
-  await printed(apusNode(home, 'models', 'publish', root, ...prices, '--deposit', '100'))
-
   const apus = (...args: readonly string[]) =>
     run('shared/bin/apus.ts', '--network', networkFile, '--wallet', walletFile('operator'), ...args)
   for (const name of MINERS) {
@@ -74,8 +69,15 @@ it('lead from an empty AO to an answer, with two miners and no coordinator', asy
     await writeFile(config, JSON.stringify({ ...JSON.parse(await readFile(config, 'utf8')), statusPort: 0 }))
     await printed(apus('transfer', addresses.get(name) as string, '2000'))
     await printed(apusNode(own, 'register', '--stake', '2000'))
-    miners.push(await startMinerProcess(own))
   }
+  const early = await apusNode(join(dir, 'ada'), 'start')
+  expect(early).toMatchObject({ code: 1, stderr: expect.stringContaining('models-unlisted') })
+
+  const prices = ['--base-price', '1', '--token-price', '0.01']
+  const poor = await apusNode(home, 'models', 'publish', root, ...prices)
+  expect(poor).toMatchObject({ code: 1, stderr: expect.stringContaining('underpaid') })
+  await printed(apusNode(home, 'models', 'publish', root, ...prices, '--deposit', '100'))
+  for (const name of MINERS) miners.push(await startMinerProcess(join(dir, name)))
 
   const asked = await printed(
     apus('--json', 'infer', 'What is a river?', '--model', root, '--redundancy', '1'),
