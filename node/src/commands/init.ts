@@ -36,6 +36,11 @@ export const initCommand = (io: Console): Command =>
       const given = options.wallet === undefined ? undefined : await loadWallet(options.wallet)
       if (backup !== undefined && given !== undefined && backup.wallet.address !== given.address)
         throw new ApusError('wallet-differs', 'The wallet file is not the wallet of the backup.')
+      if (options.network === undefined && backup === undefined)
+        throw new ApusError(
+          'network-missing',
+          'Name the network with --network <file>; who runs it publishes that file.',
+        )
       const base = { ...backup?.settings, ...(await networkSettings(options.network)) }
       await createHome(home)
       const settings = await writeSettings(home, withOptions(base, options))
