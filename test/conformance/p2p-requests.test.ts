@@ -158,13 +158,12 @@ it('drops the stream of a caller that speaks nonsense or announces too much, and
 it('lets a peer hold only a few streams open', async () => {
   const [a, b] = await pair()
   await b.requests.serve(echo, body => body)
-  const opened = await Promise.allSettled(
-    Array.from({ length: 12 }, () =>
-      a.host.libp2p.dialProtocol(b.host.libp2p.peerId, echo.id, { maxOutboundStreams: 100 }),
-    ),
-  )
-  expect(opened.filter(o => o.status === 'fulfilled').length).toBeGreaterThanOrEqual(4)
-  await eventually('four remain', () => streamsOf(b, echo.id) <= 4)
+  // One after the other: which of several at once are refused is chance.
+  for (let i = 0; i < 12; i++)
+    await a.host.libp2p
+      .dialProtocol(b.host.libp2p.peerId, echo.id, { maxOutboundStreams: 100 })
+      .catch(() => undefined)
+  await eventually('four remain', () => streamsOf(b, echo.id) === 4)
 })
 
 it('fetches an answer of many pieces, and only the one that was asked for', async () => {
