@@ -4,6 +4,7 @@ import {
   jobNoise,
   type MachineEngine,
   Oracle,
+  pageLeaf,
   type RunRequest,
   type RunResult,
 } from '../../shared/src/machine/index.ts'
@@ -88,6 +89,20 @@ export async function expectedOf(key: string, bundle: BundleReader, requests: re
   return results
 }
 
+/** The pages that a machine tells of the run with the longest prompt are those under its leaves. */
+async function samePages(
+  machine: MachineEngine,
+  requests: readonly RunRequest[],
+  results: readonly RunResult[],
+): Promise<void> {
+  const lengths = requests.map(({ prompt }) => prompt.length)
+  const longest = lengths.indexOf(Math.max(...lengths))
+  const { prompt } = requests[longest] as RunRequest
+  const { tokens, pageLeaves } = results[longest] as RunResult
+  const pages = await machine.pages?.([...prompt, ...tokens.slice(0, -1)], never)
+  if (pages !== undefined) expect(pages.map(pageLeaf)).toEqual(pageLeaves)
+}
+
 export type OpenMachine = (bundle: MemoryBundle) => Promise<MachineEngine>
 
 /** Runs the requests together and compares every token, checkpoint and page with the oracle's. Returns the positions compared. */
@@ -104,6 +119,7 @@ export async function compareWithOracle(
     const expected = await expectedOf(key, bundle, requests)
     const results = await Promise.all(requests.map(request => machine.run(request, never)))
     expect(results.map(comparable)).toEqual(expected)
+    await samePages(machine, requests, results)
     return results.reduce((sum, { tokens }, i) => sum + (promptLengths[i] ?? 0) + tokens.length - 1, 0)
   } finally {
     await machine.close()

@@ -37,5 +37,7 @@ export interface MachineEngine {
     signal: AbortSignal,
     onToken?: (token: number, index: number) => void,
   ): Promise<RunResult>
+  /** Bytes of the K/V pages after these tokens were fed, in the order of the K/V tree; rows not written are zero. */
+  pages?(tokens: readonly number[], signal: AbortSignal): Promise<readonly Uint8Array[]>
   close(): Promise<void>
 }

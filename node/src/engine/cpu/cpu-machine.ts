@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError, samplerSettings } from '@apus/shared'
 import {
   type BundleLeaves,
   bundleLayout,
@@ -35,6 +35,9 @@ const COLUMNS = 32
 const RUNS = 16
 /** Memory for keys and values unless told otherwise, bytes. */
 const CACHE_BYTES = 2 ** 30
+
+/** How the last token is fed when only its keys and values are wanted. */
+const GREEDY = { sampler: samplerSettings.parse({}), noise: [0, 0], maxTokens: 1, stop: [] } as const
 
 export interface CpuOptions {
   readonly threads: number
@@ -101,22 +104,46 @@ export class CpuMachine implements MachineEngine {
     stopIfAborted(signal)
     const { context } = this.manifest
     const positions = Math.min(request.prompt.length + request.maxTokens - 1, context)
-    const sequence = await this.#cache.open(positions, signal)
-    const leave = (): Promise<void> => this.#batcher.leave(sequence)
-    this.#batcher.enter(sequence, request.prompt.slice(0, -1))
-    signal.addEventListener('abort', leave, { once: true })
-    try {
-      return await this.#generate(request, sequence, signal, onToken)
-    } finally {
-      signal.removeEventListener('abort', leave)
-      await leave()
-      this.#cache.close(sequence)
-    }
+    return this.#within(positions, request.prompt, signal, sequence =>
+      this.#generate(request, sequence, signal, onToken),
+    )
+  }
+
+  async pages(tokens: readonly number[], signal: AbortSignal): Promise<readonly Uint8Array[]> {
+    checkRequest(this.manifest, { ...GREEDY, prompt: tokens })
+    stopIfAborted(signal)
+    return this.#within(tokens.length, tokens, signal, async sequence => {
+      const { sampler, noise } = GREEDY
+      const token = tokens.at(-1) as number
+      await this.#batcher.next(sequence, { position: tokens.length - 1, token, sampler, noise, recent: [] })
+      stopIfAborted(signal)
+      return this.#cache.pages(sequence, tokens.length)
+    })
   }
 
   async close(): Promise<void> {
     await this.#team.close()
     await this.#cache.end()
+  }
+
+  /** What `compute` gives with a sequence that has room for `positions` and begins with this prompt. */
+  async #within<T>(
+    positions: number,
+    prompt: readonly number[],
+    signal: AbortSignal,
+    compute: (sequence: number) => Promise<T>,
+  ): Promise<T> {
+    const sequence = await this.#cache.open(positions, signal)
+    const leave = (): Promise<void> => this.#batcher.leave(sequence)
+    this.#batcher.enter(sequence, prompt.slice(0, -1))
+    signal.addEventListener('abort', leave, { once: true })
+    try {
+      return await compute(sequence)
+    } finally {
+      signal.removeEventListener('abort', leave)
+      await leave()
+      this.#cache.close(sequence)
+    }
   }
 
   async #generate(
