@@ -196,9 +196,9 @@ describe('two statements of one key', () => {
     expect(world.account(cast.requester)).toBe(SEAT_PRICE + wage)
     const left = 5_000n * APUS - BOND - wage - SEAT_PRICE * 4n
     expect(world.miner(liar.address)).toMatchObject({ stake: String(left), locked: '0' })
-    // The accused cannot answer for what nobody computed: the bond comes back, to free stake.
+    // What it had opened itself is over as well, and lost.
+    expect(world.dispute(opened.id).state).toBe('abandoned')
     await world.pass(11 * 60_000)
-    expect(world.dispute(opened.id).state).toBe('silent')
-    expect(world.miner(liar.address)).toMatchObject({ stake: String(left + SEAT_PRICE * 4n), locked: '0' })
+    expect(world.miner(liar.address)).toMatchObject({ stake: String(left), locked: '0' })
   })
 })

@@ -60,7 +60,7 @@ describe('a miner', () => {
   it('is dropped when its stake does not come', async () => {
     await newcomer().act('Register', registration())
     await cast.world.pass(61 * 60_000)
-    expect(cast.world.miner(newcomer().address).active).toBe(false)
+    expect(cast.world.entry('miners', newcomer().address)).toBe('')
     expect(
       (
         await new Miner(cast.world, addressOf('other')).act(
