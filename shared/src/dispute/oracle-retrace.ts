@@ -1,4 +1,5 @@
 import { merkleLeaf, merkleLevels } from '../hashing/merkle.ts'
+import { pageLeaf } from '../machine/commitments.ts'
 import type { RunRequest } from '../machine/engine.ts'
 import { type BundleReader, Model } from '../machine/model.ts'
 import { Oracle } from '../machine/oracle.ts'
@@ -29,13 +30,22 @@ export class OracleRetrace implements Retrace {
   readonly #bundle: ProvingBundle
   readonly #model: Model
   readonly #all: readonly number[]
-  /** As far as it was fed: pages below its position are as the end of the run left them. */
+  /** Those of the end of the run, where they are known. */
+  readonly #pages: readonly Uint8Array[] | undefined
+  /** Without them: as far as it was fed, pages below its position are as the end of the run left them. */
   readonly #sequence: Sequence
   #traced: { readonly position: number; readonly trace: PositionTrace } | undefined
 
-  private constructor(bundle: ProvingBundle, model: Model, request: RunRequest, result: RunLeaves) {
+  private constructor(
+    bundle: ProvingBundle,
+    model: Model,
+    request: RunRequest,
+    result: RunLeaves,
+    pages?: readonly Uint8Array[],
+  ) {
     this.#bundle = bundle
     this.#model = model
+    this.#pages = pages
     this.#sequence = new Sequence(model)
     this.#all = [...request.prompt, ...result.tokens]
     this.terms = runTerms(model, request)
@@ -52,9 +62,19 @@ export class OracleRetrace implements Retrace {
     return new OracleRetrace(bundle, oracle.model, request, await oracle.run(request, signal))
   }
 
-  /** Steps of a run whose result another implementation of the machine has given; nothing is computed before it is asked for. */
-  static of(bundle: ProvingBundle, request: RunRequest, result: RunLeaves): OracleRetrace {
-    return new OracleRetrace(bundle, new Model(bundle), request, result)
+  /**
+   * Steps of a run whose result another implementation of the machine has given; nothing is computed before it is asked for.
+   * With the run's K/V `pages`, in the order of their leaves, that is one position, whatever its number; pages that are
+   * not those of the leaves are left aside, and all positions up to the one in question computed.
+   */
+  static of(
+    bundle: ProvingBundle,
+    request: RunRequest,
+    result: RunLeaves,
+    pages?: readonly Uint8Array[],
+  ): OracleRetrace {
+    const known = pages && areUnder(pages, result.pageLeaves) ? pages : undefined
+    return new OracleRetrace(bundle, new Model(bundle), request, result, known)
   }
 
   /** Computes a position ahead of the calls that ask for its operations, a token at a time. */
@@ -66,10 +86,13 @@ export class OracleRetrace implements Retrace {
   }
 
   async preparePages(pair: number, signal: AbortSignal): Promise<void> {
+    if (this.#pages) return
     await feed(this.#sequence, this.terms, this.#all, this.#endOf(pairPlace(this, pair).page), signal)
   }
 
   page(index: number): Uint8Array {
+    const known = this.#pages?.[index]
+    if (known) return known
     const { layers, kvHeads, headSize } = this.terms.manifest
     const pair = index >> 1
     const head = pair % kvHeads
@@ -105,6 +128,7 @@ export class OracleRetrace implements Retrace {
 
   /** One that was not fed this position yet. */
   #sequenceAt(position: number): Sequence {
+    if (this.#pages) return new Sequence(this.#model, { position, pages: this.#pages })
     return this.#sequence.position <= position ? this.#sequence : new Sequence(this.#model)
   }
 
@@ -118,6 +142,10 @@ export class OracleRetrace implements Retrace {
       sequence.feed(this.#all[p] as number, choosesAt(this.terms, p))
   }
 }
+
+const areUnder = (pages: readonly Uint8Array[], leaves: readonly Uint8Array[]): boolean =>
+  pages.length === leaves.length &&
+  pages.every((page, i) => Buffer.compare(pageLeaf(page), leaves[i] as Uint8Array) === 0)
 
 /** Feeds the positions below `end`, and lets others work between them. */
 async function feed(

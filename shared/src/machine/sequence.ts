@@ -19,6 +19,12 @@ import { CACHE_LIMIT, encodeRow, PAGE_ROWS, Page, QUERY_LIMIT, type Row, rotate,
 /** Told of every operation in the plan's order; `leaves` encodes its value and may be called until it returns. */
 export type OperationListener = (stage: number, name: string, leaves: () => Uint8Array[]) => void
 
+/** Where a sequence begins: K/V pages in the order of their tree. Rows from `position` on are written before they are read. */
+export interface SequenceStart {
+  readonly position: number
+  readonly pages: readonly Uint8Array[]
+}
+
 const EMBED_STAGE = 0
 const unheard: OperationListener = () => {}
 
@@ -28,12 +34,22 @@ export class Sequence {
   /** pages[layer][kv head] = [keys, values] of each page. */
   readonly #pages: [Page, Page][][][]
   #listen: OperationListener = unheard
-  #position = 0
+  #position: number
 
-  constructor(model: Model) {
-    const { layers, kvHeads } = model.manifest
+  /** Errors: RangeError when a page is missing or has another length. */
+  constructor(model: Model, start: SequenceStart = { position: 0, pages: [] }) {
+    const { layers, kvHeads, headSize } = model.manifest
+    const decode = (leaf: number): Page => Page.decode(start.pages[leaf] ?? new Uint8Array(), headSize)
     this.model = model
-    this.#pages = Array.from({ length: layers }, () => Array.from({ length: kvHeads }, () => []))
+    this.#position = start.position
+    this.#pages = Array.from({ length: layers }, (_, layer) =>
+      Array.from({ length: kvHeads }, (_, head) =>
+        Array.from({ length: Math.ceil(start.position / PAGE_ROWS) }, (_, page): [Page, Page] => {
+          const pair = (page * layers + layer) * kvHeads + head
+          return [decode(2 * pair), decode(2 * pair + 1)]
+        }),
+      ),
+    )
   }
 
   /** Positions fed so far. */

@@ -161,7 +161,9 @@ class MachineModel implements LoadedModel {
       const proving = provingBundle(bundle.root, leaves)
       const run = runRequest(request)
       if (purpose === 'accuse') return await OracleRetrace.run(proving, run, signal)
-      return OracleRetrace.of(proving, run, await this.#machine.run(run, signal))
+      const result = await this.#machine.run(run, signal)
+      const fed = [...run.prompt, ...result.tokens.slice(0, -1)]
+      return OracleRetrace.of(proving, run, result, await this.#machine.pages?.(fed, signal))
     } finally {
       await bundle.close()
     }
