@@ -7,6 +7,7 @@ import type { ChosenToken, Engine, GenerationRequest, LoadedModel } from '../../
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
 import { answerRoot, Q16_ONE, toBase64Url } from '../../shared/src/index.ts'
+import { stageCount } from '../../shared/src/machine/index.ts'
 
 const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
 const RIVER = 'Q: What is a river?\nA:'
@@ -90,6 +91,20 @@ describe('the machine engine with the embedded model', () => {
     expect([cut.text, cut.finish]).toEqual(['a large natural stream ', 'stop'])
     const short = await model.generate(request({ maxTokens: 3 }), never)
     expect([short.tokens.length, short.finish]).toEqual([3, 'length'])
+  })
+
+  test('answers for any position of a run as the oracle does', async () => {
+    const [answer, oracle] = await Promise.all(
+      (['answer', 'accuse'] as const).map(purpose => model.retrace?.(request(), never, purpose)),
+    )
+    if (!(answer && oracle)) throw new Error('the machine retraces its runs')
+    expect([answer.tokens, answer.checkpoints]).toEqual([oracle.tokens, oracle.checkpoints])
+    const last = answer.promptTokens.length + answer.tokens.length - 2
+    const operations = (run: typeof answer) =>
+      Array.from({ length: stageCount(run.terms, last) }, (_, stage) => run.operations(last, stage))
+    expect(operations(answer)).toEqual(operations(oracle))
+    expect(answer.page(7)).toEqual(oracle.page(7))
+    expect(answer.bundlePath(9)).toEqual(oracle.bundlePath(9))
   })
 
   test('what it refuses', async () => {

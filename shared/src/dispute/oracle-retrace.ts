@@ -74,7 +74,7 @@ export class OracleRetrace implements Retrace {
     pages?: readonly Uint8Array[],
   ): OracleRetrace {
     const known = pages && areUnder(pages, result.pageLeaves) ? pages : undefined
-    return new OracleRetrace(bundle, new Model(bundle), request, result, known)
+    return new OracleRetrace(bundle, known ? new Model(bundle, 0) : new Model(bundle), request, result, known)
   }
 
   /** Computes a position ahead of the calls that ask for its operations, a token at a time. */

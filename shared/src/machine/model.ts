@@ -18,6 +18,9 @@ export interface LayerTensors {
   readonly down: Tensor
 }
 
+/** Weights whose tiles stay decoded: whole small models, and little enough of large ones to hold several at a time. */
+const KEPT_WEIGHTS = 2 ** 27
+
 /** A bundle decoded for computing: clear rather than small. Leaves are checked when they are first read: `bundle-invalid`. */
 export class Model {
   readonly manifest: Manifest
@@ -25,11 +28,17 @@ export class Model {
   readonly frequencies: BigUint64Array
   readonly pieces: readonly Uint8Array[]
   readonly #bundle: BundleReader
+  /** Every position asks for tiles in the same order: those that come first stay. */
   readonly #tiles = new Map<number, Tile>()
+  #room: number
+  /** Its rows are asked for one after the other. */
+  #latest: { readonly leaf: number; readonly tile: Tile } | undefined
   readonly #gains = new Map<number, Int32Array>()
 
-  constructor(bundle: BundleReader) {
+  /** @param keptWeights weights that stay decoded, once they were; none are worth it where each is needed once */
+  constructor(bundle: BundleReader, keptWeights = KEPT_WEIGHTS) {
     this.#bundle = bundle
+    this.#room = keptWeights
     this.manifest = decodeManifest(bundle.leaf(0))
     this.layout = bundleLayout(this.manifest)
     if (bundle.leafCount !== this.layout.leafCount) {
@@ -49,13 +58,20 @@ export class Model {
   /** The tile that holds a row of a tensor's segment, and where the row is in it. */
   tile(tensor: Tensor, row: number, segment: number): readonly [tile: Tile, row: number] {
     const address = tileOf(tensor, row, segment)
-    let tile = this.#tiles.get(address.leaf)
+    let tile = this.#latest?.leaf === address.leaf ? this.#latest.tile : this.#tiles.get(address.leaf)
     if (!tile) {
       tile = decodeTile(this.#leaf(address.leaf), address.rows, address.columns)
       if (segment > 0) demandSameShifts(this.tile(tensor, row, 0)[0].shifts, tile.shifts)
-      this.#tiles.set(address.leaf, tile)
+      this.#keep(address.leaf, tile)
     }
     return [tile, row - address.row]
+  }
+
+  #keep(leaf: number, tile: Tile): void {
+    this.#latest = { leaf, tile }
+    if (tile.weights.length > this.#room) return
+    this.#room -= tile.weights.length
+    this.#tiles.set(leaf, tile)
   }
 
   gains(norm: number): Int32Array {

@@ -49,6 +49,7 @@ it.each([
   // The answer begins in the first page and ends in the second.
   ['grouped', 62],
   ['many heads', 130],
+  ['segments', 65],
 ])('a retrace of "%s" with the pages of an engine says what the oracle says', async (shape, promptLength) => {
   const { proving, request, result, pages, oracle } = await ranTwice(shape, promptLength)
   const retrace = OracleRetrace.of(proving, request, result, pages)

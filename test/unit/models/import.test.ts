@@ -353,6 +353,10 @@ describe('the store of bundles', () => {
     bytes[bytes.length >> 1]! ^= 1
     await writeFile(file, bytes)
     expect(await codeOf(own.verify(root))).toBe('bundle-corrupt')
+    const flipped = await own.open(root)
+    const read = () => Array.from({ length: flipped.leafCount }, (_, i) => flipped.leaf(i))
+    expect(read).toThrow(expect.objectContaining({ code: 'bundle-corrupt' }))
+    await flipped.close()
     await truncate(file, bytes.length - 1)
     expect(await codeOf(own.open(root))).toBe('bundle-corrupt')
     await copyFile(join(folder, 'good'), file)
@@ -361,6 +365,8 @@ describe('the store of bundles', () => {
     // What is no bundle of the machine, though every byte of it is what its root says.
     const good = await own.open(root)
     const weights = (await good.leaves(0, good.leafCount)).map(leaf => Uint8Array.from(leaf))
+    expect(weights.map((_, i) => good.leaf(i))).toEqual(weights)
+    expect(() => good.leaf(good.leafCount)).toThrow(RangeError)
     await good.close()
     const first = weights.findIndex(leaf => leaf.length > 1500)
     const forge = await BundleWriter.open(join(own.folder, '.forged'))

@@ -4,7 +4,6 @@ import {
   answerText,
   merkleRoot,
   OracleRetrace,
-  provingBundle,
   type Retrace,
   toBase64Url,
 } from '@apus/shared'
@@ -51,13 +50,14 @@ export const machineEngine = (device: MachineDevice): Engine => ({
       const machine = await device.load(texts.reading(bundle.checkedLeaves(signal)), signal)
       try {
         const { pieces, tokenizer } = await texts.finish()
-        return new MachineModel(bundle.root, machine, pieces, tokenizer, path)
+        return new MachineModel(bundle, machine, pieces, tokenizer)
       } catch (error) {
         await machine.close()
         throw error
       }
-    } finally {
+    } catch (error) {
       await bundle.close()
+      throw error
     }
   },
   close: () => device.close(),
@@ -109,21 +109,21 @@ class MachineModel implements LoadedModel {
   readonly tokenize: LoadedModel['tokenize']
   readonly #machine: MachineEngine
   readonly #pieces: readonly Uint8Array[]
-  readonly #path: string
+  /** Open as long as the model: retraces read their leaves from it. */
+  readonly #bundle: BundleFile
 
   constructor(
-    id: string,
+    bundle: BundleFile,
     machine: MachineEngine,
     pieces: readonly Uint8Array[],
     tokenizer: BundleTokenizer,
-    path: string,
   ) {
     const { name, context, vocab } = machine.manifest
-    this.info = { id, name, context, vocabulary: vocab }
+    this.info = { id: bundle.root, name, context, vocabulary: vocab }
     this.tokenize = (prompt, format) => tokenizer.tokenize(prompt, format)
     this.#machine = machine
     this.#pieces = pieces
-    this.#path = path
+    this.#bundle = bundle
   }
 
   async generate(
@@ -154,23 +154,15 @@ class MachineModel implements LoadedModel {
   }
 
   async retrace(request: GenerationRequest, signal: AbortSignal, purpose: RetracePurpose): Promise<Retrace> {
-    const bundle = await BundleFile.open(this.#path)
-    try {
-      const leaves: Uint8Array[] = []
-      for await (const [, leaf] of bundle.checkedLeaves(signal)) leaves.push(Uint8Array.from(leaf))
-      const proving = provingBundle(bundle.root, leaves)
-      const run = runRequest(request)
-      if (purpose === 'accuse') return await OracleRetrace.run(proving, run, signal)
-      const result = await this.#machine.run(run, signal)
-      const fed = [...run.prompt, ...result.tokens.slice(0, -1)]
-      return OracleRetrace.of(proving, run, result, await this.#machine.pages?.(fed, signal))
-    } finally {
-      await bundle.close()
-    }
+    const run = runRequest(request)
+    if (purpose === 'accuse') return OracleRetrace.run(this.#bundle, run, signal)
+    const result = await this.#machine.run(run, signal)
+    const fed = [...run.prompt, ...result.tokens.slice(0, -1)]
+    return OracleRetrace.of(this.#bundle, run, result, await this.#machine.pages?.(fed, signal))
   }
 
-  close(): Promise<void> {
-    return this.#machine.close()
+  async close(): Promise<void> {
+    await this.#machine.close().finally(() => this.#bundle.close())
   }
 }
 

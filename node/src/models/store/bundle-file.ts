@@ -1,6 +1,7 @@
+import { readSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { ApusError, merkleLevels, merkleRoot, toBase64Url } from '@apus/shared'
+import { ApusError, merkleLevels, merkleRoot, type ProvingBundle, toBase64Url } from '@apus/shared'
 import { bundleLeaf } from '@apus/shared/machine'
 import { stopIfAborted } from '../stop-if-aborted.ts'
 
@@ -14,27 +15,25 @@ export const INDEX_ENTRY = 36
 const READ_BYTES = 4 << 20
 
 /** A bundle on disk: leaves by index, and the proof that each belongs to the root. */
-export class BundleFile {
+export class BundleFile implements ProvingBundle {
   readonly root: string
   readonly leafCount: number
   readonly bytes: number
   readonly #file: FileHandle
-  readonly #hashes: readonly Uint8Array[]
+  readonly #index: Buffer
   readonly #offsets: Float64Array
   #levels: readonly (readonly Uint8Array[])[] | undefined
 
   private constructor(file: FileHandle, index: Buffer) {
     this.#file = file
+    this.#index = index
     this.leafCount = index.length / INDEX_ENTRY
     this.#offsets = new Float64Array(this.leafCount + 1)
-    const hashes: Uint8Array[] = []
     for (let i = 0; i < this.leafCount; i++) {
-      hashes.push(index.subarray(i * INDEX_ENTRY, i * INDEX_ENTRY + 32))
       this.#offsets[i + 1] = this.#offset(i) + index.readUInt32LE(i * INDEX_ENTRY + 32)
     }
-    this.#hashes = hashes
     this.bytes = this.#offset(this.leafCount)
-    this.root = toBase64Url(merkleRoot(hashes))
+    this.root = toBase64Url(merkleRoot(this.#hashes()))
   }
 
   /**
@@ -70,7 +69,7 @@ export class BundleFile {
     const block = Buffer.alloc(this.#offset(to) - start)
     for (let have = 0; have < block.length; ) {
       const { bytesRead } = await this.#file.read(block, have, block.length - have, start + have)
-      if (bytesRead === 0) throw corrupt('The bundle became shorter while it was read.')
+      if (bytesRead === 0) throw shortened()
       have += bytesRead
     }
     return Array.from({ length: to - from }, (_, i) =>
@@ -78,10 +77,23 @@ export class BundleFile {
     )
   }
 
+  /** One leaf, read while the caller waits and checked against the list of hashes. Errors: `bundle-corrupt`. */
+  leaf(index: number): Uint8Array {
+    const start = this.#offset(this.#existing(index))
+    const leaf = new Uint8Array(this.#offset(index + 1) - start)
+    for (let have = 0; have < leaf.length; ) {
+      const bytesRead = readSync(this.#file.fd, leaf, have, leaf.length - have, start + have)
+      if (bytesRead === 0) throw shortened()
+      have += bytesRead
+    }
+    this.#check(index, leaf)
+    return leaf
+  }
+
   /** Sibling hashes of a leaf up to the root. Builds the tree once (32 bytes a node) and keeps it. */
   path(leaf: number): Uint8Array[] {
-    if (!(leaf >= 0 && leaf < this.leafCount)) throw new RangeError('leaf index out of range')
-    this.#levels ??= merkleLevels(this.#hashes)
+    this.#existing(leaf)
+    this.#levels ??= merkleLevels(this.#hashes())
     return this.#levels.flatMap((level, depth) => level[(leaf >> depth) ^ 1] ?? [])
   }
 
@@ -95,8 +107,7 @@ export class BundleFile {
       let to = from + 1
       while (to < this.leafCount && this.#offset(to + 1) - this.#offset(from) <= READ_BYTES) to++
       for (const [i, leaf] of (await this.leaves(from, to)).entries()) {
-        if (Buffer.compare(bundleLeaf(leaf), this.#hashes[from + i] as Uint8Array) !== 0)
-          throw corrupt(`The leaf ${from + i} of the bundle is not the one that was imported.`)
+        this.#check(from + i, leaf)
         yield [from + i, leaf]
       }
       from = to
@@ -107,9 +118,29 @@ export class BundleFile {
     return this.#file.close()
   }
 
+  #existing(leaf: number): number {
+    if (!(Number.isInteger(leaf) && leaf >= 0 && leaf < this.leafCount))
+      throw new RangeError('leaf index out of range')
+    return leaf
+  }
+
+  #check(index: number, leaf: Uint8Array): void {
+    if (Buffer.compare(bundleLeaf(leaf), this.#hash(index)) !== 0)
+      throw corrupt(`The leaf ${index} of the bundle is not the one that was imported.`)
+  }
+
+  #hash(leaf: number): Uint8Array {
+    return this.#index.subarray(leaf * INDEX_ENTRY, leaf * INDEX_ENTRY + 32)
+  }
+
+  #hashes(): Uint8Array[] {
+    return Array.from({ length: this.leafCount }, (_, leaf) => this.#hash(leaf))
+  }
+
   #offset(leaf: number): number {
     return this.#offsets[leaf] as number
   }
 }
 
+const shortened = (): ApusError => corrupt('The bundle became shorter while it was read.')
 const corrupt = (message: string): ApusError => new ApusError('bundle-corrupt', message)
