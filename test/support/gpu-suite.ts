@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, expect, test } from 'vitest'
 import { primitiveCases } from '../../node/src/engine/webgpu/primitive-cases.ts'
-import { Oracle } from '../../shared/src/machine/index.ts'
+import { Oracle, pageLeaf } from '../../shared/src/machine/index.ts'
 import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
 import { type Driver, GpuProcess, softwareGpus } from './gpu.ts'
 import { type ModelVector, resultVector, vectorRequest } from './machine/golden.ts'
@@ -56,6 +56,17 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
   test.skipIf(!here).each(golden)('runs $shape to the golden bytes, four runs at a time', async vector => {
     const given = await gpu!.runs(bundleOf(vector).leaves, vector.runs.map(vectorRequest))
     expect(given.map(resultVector)).toEqual(wantedOf(vector))
+  })
+
+  test.skipIf(!here)('tells the pages that are under the leaves of a run', async () => {
+    const { leaves } = bundleOf(vectorOf('grouped'))
+    const request = {
+      ...vectorRequest(vectorOf('grouped').runs[0]!),
+      prompt: Array.from({ length: 70 }, (_, i) => i),
+    }
+    const [run] = await gpu!.runs(leaves, [request])
+    const pages = await gpu!.pages(leaves, [...request.prompt, ...run!.tokens.slice(0, -1)])
+    expect(pages.map(pageLeaf)).toEqual(run!.pageLeaves)
   })
 
   test.skipIf(!here)('a second group of pages has the bytes of the oracle', async () => {

@@ -36,6 +36,14 @@ async function work(job: GpuJob): Promise<unknown> {
         await machine.close()
       }
     }
+    case 'pages': {
+      const machine = await GpuMachine.load(gpu, job.leaves.entries(), {})
+      try {
+        return await machine.pages(job.tokens, new AbortController().signal)
+      } finally {
+        await machine.close()
+      }
+    }
     case 'bad-kernel':
       // A dispatch without a pipeline: what a driver refuses must be an error, never zeros.
       return gpu.run(pass => pass.dispatchWorkgroups(1))

@@ -9,6 +9,7 @@ import type { RunRequest, RunResult } from '../../shared/src/machine/index.ts'
 
 export type GpuJob =
   | { readonly kind: 'info' | 'known-answers' | 'wrong-answers' | 'bad-kernel' | 'lose' | 'close' }
+  | { readonly kind: 'pages'; readonly leaves: readonly Uint8Array[]; readonly tokens: readonly number[] }
   | { readonly kind: 'primitives'; readonly cases: readonly PrimitiveCase[] }
   | {
       readonly kind: 'runs'
@@ -71,6 +72,9 @@ export class GpuProcess {
     requests: readonly RunRequest[],
     options: GpuMachineOptions = {},
   ): Promise<RunResult[]> => this.#ask({ kind: 'runs', leaves, requests, options }) as Promise<RunResult[]>
+
+  pages = (leaves: readonly Uint8Array[], tokens: readonly number[]): Promise<Uint8Array[]> =>
+    this.#ask({ kind: 'pages', leaves, tokens }) as Promise<Uint8Array[]>
 
   async close(): Promise<void> {
     if (this.#child.exitCode !== null) return

@@ -1,4 +1,4 @@
-import type { SamplerSettings } from '../protocol/sampler.ts'
+import { type SamplerSettings, samplerSettings } from '../protocol/sampler.ts'
 import type { Manifest } from './manifest.ts'
 import type { NoiseKey } from './sampler.ts'
 import type { StopFlag } from './stop.ts'
@@ -14,6 +14,15 @@ export interface RunRequest {
   /** UTF-8 of the job's stop strings. */
   readonly stop: readonly Uint8Array[]
 }
+
+/** A run that feeds these tokens and chooses one more. */
+export const feeding = (tokens: readonly number[]): RunRequest => ({
+  prompt: tokens,
+  sampler: samplerSettings.parse({}),
+  noise: [0, 0],
+  maxTokens: 1,
+  stop: [],
+})
 
 /** What a run commits to, and enough to answer for it. */
 export interface RunResult {

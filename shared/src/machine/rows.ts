@@ -54,6 +54,13 @@ export function decodeRow(leaf: Uint8Array): Row {
   return { e: bytes.readUInt8(0), v }
 }
 
+/** A copy of an encoded page with its first `rows` rows; the others are zero. */
+export function firstRows(page: Uint8Array, rows: number): Uint8Array {
+  const headSize = (page.length / PAGE_ROWS - 1) / 2
+  const copy = new Uint8Array(page).fill(0, rows, PAGE_ROWS)
+  return copy.fill(0, PAGE_ROWS + rows * headSize * 2)
+}
+
 /** 64 rows of keys or values of one head; rows not written are zero. */
 export class Page {
   readonly e = new Uint8Array(PAGE_ROWS)

@@ -1,4 +1,4 @@
-import { ApusError, samplerSettings } from '@apus/shared'
+import { ApusError } from '@apus/shared'
 import {
   type BundleLeaves,
   bundleLayout,
@@ -7,6 +7,7 @@ import {
   decodePieces,
   EXP2,
   encodeCheckpoint,
+  feeding,
   inDomain,
   LOG2,
   type MachineEngine,
@@ -35,9 +36,6 @@ const COLUMNS = 32
 const RUNS = 16
 /** Memory for keys and values unless told otherwise, bytes. */
 const CACHE_BYTES = 2 ** 30
-
-/** How the last token is fed when only its keys and values are wanted. */
-const GREEDY = { sampler: samplerSettings.parse({}), noise: [0, 0], maxTokens: 1, stop: [] } as const
 
 export interface CpuOptions {
   readonly threads: number
@@ -110,10 +108,11 @@ export class CpuMachine implements MachineEngine {
   }
 
   async pages(tokens: readonly number[], signal: AbortSignal): Promise<readonly Uint8Array[]> {
-    checkRequest(this.manifest, { ...GREEDY, prompt: tokens })
+    const request = feeding(tokens)
+    checkRequest(this.manifest, request)
     stopIfAborted(signal)
     return this.#within(tokens.length, tokens, signal, async sequence => {
-      const { sampler, noise } = GREEDY
+      const { sampler, noise } = request
       const token = tokens.at(-1) as number
       await this.#batcher.next(sequence, { position: tokens.length - 1, token, sampler, noise, recent: [] })
       stopIfAborted(signal)

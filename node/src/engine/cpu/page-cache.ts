@@ -1,5 +1,5 @@
 import { ApusError } from '@apus/shared'
-import type { Manifest } from '@apus/shared/machine'
+import { firstRows, type Manifest } from '@apus/shared/machine'
 import type { MemoryPlan } from './memory-plan.ts'
 import { PageDigester } from './page-digester.ts'
 import { PAGE_ROWS, pageBytes, tablePages } from './sizes.ts'
@@ -12,7 +12,7 @@ interface Sequence {
 
 /** Who has which page slots of keys and values, and what they hash to. */
 export class PageCache {
-  readonly #manifest: Manifest
+  readonly #pageBytes: number
   readonly #plan: MemoryPlan
   readonly #memories: readonly WebAssembly.Memory[]
   readonly #digester: PageDigester
@@ -29,7 +29,7 @@ export class PageCache {
     memories: readonly WebAssembly.Memory[],
     hashesAhead: boolean,
   ) {
-    this.#manifest = manifest
+    this.#pageBytes = pageBytes(manifest)
     this.#hashesAhead = hashesAhead
     this.#plan = plan
     this.#memories = memories
@@ -113,18 +113,15 @@ export class PageCache {
   /** Copies of the sequence's pages in the order of the K/V tree, when positions 0..written−1 count. */
   pages(sequence: number, written: number): Uint8Array[] {
     const { slots } = this.#sequences.get(sequence) as Sequence
-    const { headSize } = this.#manifest
-    const length = pageBytes(this.#manifest)
+    const length = this.#pageBytes
     return slots.slice(0, Math.ceil(written / PAGE_ROWS)).flatMap((slot, page) => {
       const rows = Math.min(PAGE_ROWS, written - page * PAGE_ROWS)
       return this.#memories.flatMap((memory, shard) => {
         const bytes = this.#plan.shards[shard]?.slotBytes ?? 0
         const all = new Uint8Array(memory.buffer, this.#address(shard, slot), bytes)
-        return Array.from({ length: bytes / length }, (_, i) => {
-          const copy = new Uint8Array(all.subarray(i * length, (i + 1) * length))
-          copy.fill(0, rows, PAGE_ROWS)
-          return copy.fill(0, PAGE_ROWS + rows * headSize * 2)
-        })
+        return Array.from({ length: bytes / length }, (_, i) =>
+          firstRows(all.subarray(i * length, (i + 1) * length), rows),
+        )
       })
     })
   }

@@ -4,6 +4,7 @@ import {
   checkRequest,
   decodeManifest,
   encodeCheckpoint,
+  feeding,
   inDomain,
   type MachineEngine,
   type Manifest,
@@ -109,12 +110,7 @@ export class GpuMachine implements MachineEngine {
     const { prompt } = request
     const most = Math.min(request.maxTokens, this.manifest.context - prompt.length + 1)
     const positions = prompt.length + most - 1
-    if (positions > this.#model.capacity) {
-      throw new ApusError(
-        'gpu-out-of-memory',
-        `The run needs ${positions} positions and this engine has room for ${this.#model.capacity}.`,
-      )
-    }
+    this.#demandRoom(positions)
     const rules = {
       tokens: this.manifest.stop,
       strings: request.stop,
@@ -139,6 +135,27 @@ export class GpuMachine implements MachineEngine {
     } finally {
       sequence.leave()
     }
+  }
+
+  async pages(tokens: readonly number[], signal: AbortSignal): Promise<readonly Uint8Array[]> {
+    const request = feeding(tokens)
+    checkRequest(this.manifest, request)
+    this.#demandRoom(tokens.length)
+    const sequence = await this.#queue.enter(request, tokens.length, signal)
+    try {
+      await sequence.decode(1, () => false)
+      return await sequence.pages(tokens.length)
+    } finally {
+      sequence.leave()
+    }
+  }
+
+  #demandRoom(positions: number): void {
+    if (positions <= this.#model.capacity) return
+    throw new ApusError(
+      'gpu-out-of-memory',
+      `The run needs ${positions} positions and this engine has room for ${this.#model.capacity}.`,
+    )
   }
 
   async close(): Promise<void> {

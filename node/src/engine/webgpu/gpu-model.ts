@@ -1,9 +1,9 @@
 import type { SamplerSettings } from '@apus/shared'
-import type { NoiseKey } from '@apus/shared/machine'
+import { firstRows, type NoiseKey } from '@apus/shared/machine'
 import { type Dispatch, encode, type ForwardPass, TOKEN_CHOSEN } from './forward-pass.ts'
 import type { GpuDevice, ReadBack } from './gpu-device.ts'
 import { type GpuState, partialPages, SAMPLER_WORDS, slotsOf, tablePages } from './gpu-state.ts'
-import { type ModelShape, PAGE_ROWS, residualStride, WINDOW_TOKENS } from './model-shape.ts'
+import { type ModelShape, PAGE_ROWS, pageWords, residualStride, WINDOW_TOKENS } from './model-shape.ts'
 import { pageDigestRequest } from './page-digest-request.ts'
 import { packSampler } from './sampler-words.ts'
 
@@ -155,6 +155,23 @@ export class GpuModel {
       { length: size / 32 },
       (_, i) => bytes?.subarray(i * 32, i * 32 + 32) ?? new Uint8Array(32),
     )
+  }
+
+  /** The sequence's K/V pages themselves, in the same order; read 64 positions at a time. */
+  async pages(sequence: number, written: number): Promise<Uint8Array[]> {
+    const { kvHeads, headSize } = this.shape
+    const length = pageWords(headSize) * 4
+    const size = 2 * kvHeads * length
+    const slots = this.#pagesOf.get(sequence) ?? []
+    const pages: Uint8Array[] = []
+    for (const [page, slot] of slots.slice(0, Math.ceil(written / PAGE_ROWS)).entries()) {
+      const rows = Math.min(PAGE_ROWS, written - page * PAGE_ROWS)
+      const reads = this.#state.pages.map(buffer => ({ buffer, offset: slot * size, size }))
+      for (const layer of await this.#gpu.run(() => {}, reads)) {
+        for (let at = 0; at < size; at += length) pages.push(firstRows(layer.subarray(at, at + length), rows))
+      }
+    }
+    return pages
   }
 
   #run(columns: readonly DecodeColumn[], dispatches: readonly Dispatch[], reads: readonly ReadBack[]) {

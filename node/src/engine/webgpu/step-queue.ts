@@ -14,6 +14,8 @@ export interface RunningSequence {
   decode(most: number, onToken: (decoded: Decoded) => boolean): Promise<void>
   /** Leaf hashes of the K/V pages of positions 0..written-1. */
   pageLeaves(written: number): Promise<Uint8Array[]>
+  /** Those pages themselves. */
+  pages(written: number): Promise<Uint8Array[]>
   leave(): void
 }
 
@@ -96,6 +98,7 @@ export class StepQueue {
         return promise
       },
       pageLeaves: written => this.#model.pageDigests(sequence, written),
+      pages: written => this.#model.pages(sequence, written),
       leave: () => {
         this.#model.closeSequence(sequence)
         while (this.#waiting[0]?.enter()) this.#waiting.shift()
