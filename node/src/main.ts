@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { describeError } from '@apus/shared'
+import { allowDashedIds, describeError } from '@apus/shared'
 import { Command } from 'commander'
 import { backupCommand } from './commands/backup.ts'
 import { benchCommand } from './commands/bench.ts'
@@ -31,6 +31,7 @@ for (const command of [
 ])
   program.addCommand(command(io))
 
+allowDashedIds(program, process.argv)
 try {
   await program.parseAsync()
   process.exit(0)

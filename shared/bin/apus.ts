@@ -7,6 +7,7 @@ import {
   type Address,
   ApusError,
   address,
+  allowDashedIds,
   checkProof,
   connectAo,
   describeError,
@@ -232,6 +233,7 @@ program
 
 const apus = (units: string | bigint): string => `${formatApus(BigInt(units))} APUS`
 
+allowDashedIds(program, process.argv)
 try {
   await program.parseAsync()
 } catch (error) {
