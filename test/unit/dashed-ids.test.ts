@@ -11,7 +11,7 @@ async function given(...args: string[]): Promise<unknown[]> {
   program
     .command('send <to> <quantity>')
     .option('--out <file>')
-    .action((to, quantity, { out }) => taken.push(to, quantity, out))
+    .action((to, quantity, { out }) => void taken.push(to, quantity, out))
   for (const command of [program, ...program.commands])
     command.exitOverride().configureOutput({ writeErr: () => {} })
   allowDashedIds(program, args)
