@@ -7,7 +7,7 @@ import type { RunTerms } from '../machine/plan-parts.ts'
 import { choosesAt } from '../machine/plan-parts.ts'
 import { PAGE_ROWS, Page } from '../machine/rows.ts'
 import { Sequence } from '../machine/sequence.ts'
-import { type PositionTrace, runTerms, tracePosition } from '../machine/trace.ts'
+import { type PositionTrace, runTerms, traceLayerwise, tracePosition } from '../machine/trace.ts'
 import type { Retrace } from './retrace.ts'
 import { pairPlace } from './trees.ts'
 
@@ -77,12 +77,19 @@ export class OracleRetrace implements Retrace {
     return new OracleRetrace(bundle, known ? new Model(bundle, 0) : new Model(bundle), request, result, known)
   }
 
-  /** Computes a position ahead of the calls that ask for its operations, a token at a time. */
+  /** Computes a position ahead of the calls that ask for its operations, a layer at a time. */
   async prepare(position: number, signal: AbortSignal): Promise<void> {
     if (this.#traced?.position === position) return
     const sequence = this.#sequenceAt(position)
     await feed(sequence, this.terms, this.#all, position, signal)
-    this.#traced = { position, trace: tracePosition(sequence, this.terms, this.#all, () => true) }
+    const steps = traceLayerwise(sequence, this.terms, this.#all, () => true)
+    let step = steps.next()
+    for (; !step.done; step = steps.next()) {
+      // One that is kept must not end within a position.
+      if (sequence !== this.#sequence) signal.throwIfAborted()
+      await othersWork()
+    }
+    this.#traced = { position, trace: step.value }
   }
 
   async preparePages(pair: number, signal: AbortSignal): Promise<void> {
@@ -158,9 +165,11 @@ async function feed(
   for (let p = sequence.position; p < end; p++) {
     signal.throwIfAborted()
     sequence.feed(tokens[p] as number, choosesAt(terms, p))
-    await new Promise(resolve => setImmediate(resolve))
+    await othersWork()
   }
 }
+
+const othersWork = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
 
 /** Leaves in memory as a bundle that proves them. */
 export function provingBundle(root: string, leaves: readonly Uint8Array[]): ProvingBundle {

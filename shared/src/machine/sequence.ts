@@ -65,7 +65,16 @@ export class Sequence {
    * Feeds a token at the next position. Returns x_final, or undefined when `last` is false: then the last layer ends
    * with its K/V rows, as for every prompt token but the last.
    */
-  feed(token: number, last: boolean, listen: OperationListener = unheard): Int32Array | undefined {
+  feed(token: number, last: boolean, listen?: OperationListener): Int32Array | undefined {
+    return atOnce(this.layerwise(token, last, listen))
+  }
+
+  /** The same with a pause after every layer; nothing else may be fed until it ends. */
+  *layerwise(
+    token: number,
+    last: boolean,
+    listen: OperationListener = unheard,
+  ): Generator<undefined, Int32Array | undefined> {
     this.#listen = listen
     const { layers, width, formats } = this.model.manifest
     const [tile, row] = this.model.tile(this.model.layout.embedding, token, 0)
@@ -76,6 +85,7 @@ export class Sequence {
       const after = this.#layer(layer, x, position, last || layer < layers - 1)
       if (!after) return undefined
       x = after
+      yield
     }
     return x
   }
@@ -206,6 +216,13 @@ export class Sequence {
     this.#listen(stage, 'out', () => encodeValues(out))
     return out
   }
+}
+
+/** What a computation gives that is not paused where it could be. */
+export function atOnce<T>(paused: Iterator<undefined, T>): T {
+  let step = paused.next()
+  while (!step.done) step = paused.next()
+  return step.value
 }
 
 /** Leaves of 1024 i32 each. */

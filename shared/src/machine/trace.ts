@@ -6,7 +6,7 @@ import { planStage, stageCount } from './plan.ts'
 import { choosesAt, type RunTerms } from './plan-parts.ts'
 import { choose } from './sampler.ts'
 import { samplerTrace } from './sampler-trace.ts'
-import type { OperationListener, Sequence } from './sequence.ts'
+import { atOnce, type OperationListener, type Sequence } from './sequence.ts'
 import type { Operation } from './steps.ts'
 import { encodeStop, STOP_LOOKBACK, stopFlag } from './stop.ts'
 
@@ -40,12 +40,20 @@ export const runTerms = ({ manifest, layout }: Model, request: RunRequest): RunT
  * Feeds the sequence its next token and tells what every stage gave, with the operations of the stages in `wanted`.
  * @param tokens of the whole sequence, prompt and chosen, at least up to this position
  */
-export function tracePosition(
+export const tracePosition = (
   sequence: Sequence,
   terms: RunTerms,
   tokens: readonly number[],
   wanted: (stage: number) => boolean,
-): PositionTrace {
+): PositionTrace => atOnce(traceLayerwise(sequence, terms, tokens, wanted))
+
+/** The same with a pause after every layer; nothing else may be fed until it ends. */
+export function* traceLayerwise(
+  sequence: Sequence,
+  terms: RunTerms,
+  tokens: readonly number[],
+  wanted: (stage: number) => boolean,
+): Generator<undefined, PositionTrace> {
   const { position } = sequence
   const plans = Array.from({ length: stageCount(terms, position) }, (_, s) => planStage(terms, position, s))
   const stages: Uint8Array[] = []
@@ -66,7 +74,7 @@ export function tracePosition(
     if (wanted(stage))
       operations.set(stage, [...(operations.get(stage) ?? []), { operation, leaves, digest }])
   }
-  const x = sequence.feed(tokens[position] as number, choosesAt(terms, position), record)
+  const x = yield* sequence.layerwise(tokens[position] as number, choosesAt(terms, position), record)
   if (x) traceHead(sequence, terms, tokens.slice(0, position + 1), sequence.logits(x, record), record)
   return { stages, operations }
 }

@@ -29,9 +29,13 @@ class SlippingSequence extends Sequence {
     this.#at = at
   }
 
-  override feed(token: number, last: boolean, listen?: OperationListener): Int32Array | undefined {
+  override layerwise(
+    token: number,
+    last: boolean,
+    listen?: OperationListener,
+  ): Generator<undefined, Int32Array | undefined> {
     Object.assign(this, { model: this.position === this.#at ? this.#wrong : this.#right })
-    return super.feed(token, last, listen)
+    return super.layerwise(token, last, listen)
   }
 }
 
