@@ -121,11 +121,7 @@ it('an honest miner that lost its disk answers a false accusation, which loses i
   const lying = wrongBit(honest())
   const request = { promptTokens: lying.tokenize('Who lies?', 'text'), jobKey: id }
   const { sampler, maxTokens, stop } = job!
-  const run = await lying.retrace!(
-    { ...request, sampler, maxTokens, stop },
-    new AbortController().signal,
-    'accuse',
-  )
+  const run = await lying.retrace!({ ...request, sampler, maxTokens, stop }, new AbortController().signal)
   const claim = { job: id, accused: seat.miner, statement: seat.statement!, evidence: undefined }
   await two.stop()
   await rm(join(network.dir, second!.address), { recursive: true })

@@ -20,9 +20,8 @@ import {
   type SeatView,
   type SignedCommitment,
 } from '@apus/shared'
-import type { RetracePurpose } from '../engine/engine.ts'
 import { type Duty, duties } from './next-duty.ts'
-import type { Retraces } from './retraces.ts'
+import type { Purpose, Retraces } from './retraces.ts'
 
 const LOOK_INTERVAL_MS = 2_000
 /** A message that was taken but never showed in the published state is sent again after this pause. */
@@ -71,41 +70,40 @@ export class Disputes {
   readonly #parts: DisputesParts
   readonly #attempts = new Map<string, Attempt>()
   readonly #evidence = new Map<string, Promise<Evidence | undefined>>()
-  readonly #loop: Loop
+  /** Answers have clocks that a long accusation must not use up, so they do not wait for it. */
+  readonly #loops: readonly Loop[]
   #tickedAt = Number.NEGATIVE_INFINITY
 
   constructor(parts: DisputesParts) {
     this.#parts = parts
-    this.#loop = new Loop(
-      {
-        intervalMs: LOOK_INTERVAL_MS,
-        onError: err => parts.log.error({ err }, 'Looking after disputes failed.'),
-      },
-      signal => this.#look(signal),
-    )
+    const options = {
+      intervalMs: LOOK_INTERVAL_MS,
+      onError: (err: unknown) => parts.log.error({ err }, 'Looking after disputes failed.'),
+    }
+    this.#loops = [true, false].map(answers => new Loop(options, signal => this.#look(answers, signal)))
   }
 
   start(): void {
-    this.#loop.start()
+    for (const loop of this.#loops) loop.start()
   }
 
   /** Says that something changed. */
   look(): void {
-    this.#loop.trigger()
+    for (const loop of this.#loops) loop.trigger()
   }
 
-  stop(): Promise<void> {
-    return this.#loop.stop()
+  async stop(): Promise<void> {
+    await Promise.all(this.#loops.map(loop => loop.stop()))
   }
 
-  async #look(signal: AbortSignal): Promise<void> {
+  async #look(answers: boolean, signal: AbortSignal): Promise<void> {
     const { network, me, mirror, retraces, signed, clock } = this.#parts
     const jobs = mirror.jobs.values()
     const disputes = mirror.disputes.values()
     const due = duties({ network, me, jobs, disputes, signed, canRetrace: job => retraces.can(job) })
     const live = new Set(due.map(keyOf))
     for (const key of this.#attempts.keys()) if (!live.has(key)) this.#attempts.delete(key)
-    for (const duty of due) {
+    for (const duty of due.filter(({ kind }) => (kind === 'answer') === answers)) {
       if (signal.aborted) return
       const attempt = this.#attempts.get(keyOf(duty))
       if (attempt === undefined || clock.now() >= attempt.notBefore) await this.#do(duty, signal)
@@ -164,13 +162,16 @@ export class Disputes {
     if (seat.statement === undefined) return undefined
     const run = await this.#parts.retraces.of(job, 'accuse', signal)
     const evidence = await this.#evidenceOf(job, seat, signal)
-    return openingMove(run, { job: job.id, accused: seat.miner, statement: seat.statement, evidence })
+    const move = openingMove(run, { job: job.id, accused: seat.miner, statement: seat.statement, evidence })
+    // Before a bond is at stake the oracle sees whether this node's own engine was right there.
+    if (move?.tags.Position !== undefined) await run.prepare?.(Number(move.tags.Position), signal)
+    return move
   }
 
   async #runFor(
     job: JobView,
     { position, pages }: DisputeView,
-    purpose: RetracePurpose,
+    purpose: Purpose,
     signal: AbortSignal,
   ): Promise<Retrace> {
     const run = await this.#parts.retraces.of(job, purpose, signal)

@@ -1,7 +1,9 @@
 import { ApusError, type JobView, promptTokensRoot, type Retrace } from '@apus/shared'
-import type { RetracePurpose } from '../engine/engine.ts'
 import type { PromptSource, ServedModels } from '../work/ports.ts'
 import { findPrompt } from '../work/prompt.ts'
+
+/** What a job is run again for; answers never wait for accusations, so each has runs of its own. */
+export type Purpose = 'answer' | 'accuse'
 
 /** Re-runs kept; each holds the cache of a sequence, and few jobs are disputed at a time. */
 const KEPT = 4
@@ -23,11 +25,11 @@ export class Retraces {
   }
 
   /** Errors: `prompt-unavailable`, `prompt-mismatch`, `model-not-served`, those of the engine. */
-  async of(job: JobView, purpose: RetracePurpose, signal: AbortSignal): Promise<Retrace> {
+  async of(job: JobView, purpose: Purpose, signal: AbortSignal): Promise<Retrace> {
     const key = `${job.id} ${purpose}`
     const known = this.#kept.get(key)
     if (known !== undefined) return known
-    const running = this.#run(job, purpose, signal)
+    const running = this.#run(job, signal)
     this.#kept.set(key, running)
     running.catch(() => this.#kept.delete(key))
     for (const id of this.#kept.keys()) {
@@ -37,7 +39,7 @@ export class Retraces {
     return running
   }
 
-  async #run(job: JobView, purpose: RetracePurpose, signal: AbortSignal): Promise<Retrace> {
+  async #run(job: JobView, signal: AbortSignal): Promise<Retrace> {
     const model = this.#models.get(job.model)?.model
     if (model?.retrace === undefined || !this.can(job))
       throw new ApusError('model-not-served', 'This node does not run the model of the job.')
@@ -46,6 +48,6 @@ export class Retraces {
     if (job.promptTokens !== undefined && job.promptTokens !== promptTokensRoot(promptTokens))
       throw new ApusError('prompt-tokens-differ', 'The job has other prompt tokens than its prompt.')
     const { sampler, maxTokens, stop } = job
-    return model.retrace({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal, purpose)
+    return model.retrace({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal)
   }
 }

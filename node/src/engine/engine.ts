@@ -39,15 +39,11 @@ export interface LoadedModel {
   ): Promise<Generation>
   /**
    * Runs a job again to answer for every step of it: what a dispute is about. Only models whose faults can be proven
-   * have it, and only what they computed depends on, never what this node remembers. To `answer`, tokens and roots are
-   * this engine's, as when the job was done; to `accuse`, for which a bond is at stake, nothing is. Errors: those of `generate`.
+   * have it, and only what they computed depends on, never what this node remembers. Errors: those of `generate`.
    */
-  retrace?(request: GenerationRequest, signal: AbortSignal, purpose: RetracePurpose): Promise<Retrace>
+  retrace?(request: GenerationRequest, signal: AbortSignal): Promise<Retrace>
   close(): Promise<void>
 }
-
-/** Whether a run is done again to answer for it, or to hold it against another. */
-export type RetracePurpose = 'answer' | 'accuse'
 
 export interface GenerationRequest {
   readonly promptTokens: readonly number[]

@@ -1,4 +1,5 @@
 import { merkleLeaf, merkleLevels } from '../hashing/merkle.ts'
+import { ApusError } from '../kit/errors.ts'
 import { pageLeaf } from '../machine/commitments.ts'
 import type { RunRequest } from '../machine/engine.ts'
 import { type BundleReader, Model } from '../machine/model.ts'
@@ -8,6 +9,7 @@ import { choosesAt } from '../machine/plan-parts.ts'
 import { PAGE_ROWS, Page } from '../machine/rows.ts'
 import { Sequence } from '../machine/sequence.ts'
 import { type PositionTrace, runTerms, traceLayerwise, tracePosition } from '../machine/trace.ts'
+import { equalBytes } from './message.ts'
 import type { Retrace } from './retrace.ts'
 import { pairPlace } from './trees.ts'
 
@@ -16,6 +18,9 @@ export interface ProvingBundle extends BundleReader {
   /** Sibling hashes of a leaf, from the leaf upwards. */
   path(index: number): readonly Uint8Array[]
 }
+
+/** In a checkpoint, behind number, token and stop flag. */
+const RESIDUAL_DIGEST_AT = 9
 
 type RunLeaves = Pick<Retrace, 'tokens' | 'checkpoints' | 'pageLeaves'>
 
@@ -77,7 +82,7 @@ export class OracleRetrace implements Retrace {
     return new OracleRetrace(bundle, known ? new Model(bundle, 0) : new Model(bundle), request, result, known)
   }
 
-  /** Computes a position ahead of the calls that ask for its operations, a layer at a time. */
+  /** Computes a position ahead of the calls that ask for its operations, a layer at a time. Errors: `engine-wrong`. */
   async prepare(position: number, signal: AbortSignal): Promise<void> {
     if (this.#traced?.position === position) return
     const sequence = this.#sequenceAt(position)
@@ -89,7 +94,22 @@ export class OracleRetrace implements Retrace {
       if (sequence !== this.#sequence) signal.throwIfAborted()
       await othersWork()
     }
+    this.#checkResult(position, step.value)
     this.#traced = { position, trace: step.value }
+  }
+
+  /** What the position gives is under the run's checkpoint, unless the engine that gave it was wrong. */
+  #checkResult(position: number, { stages }: PositionTrace): void {
+    const checkpoint = this.checkpoints[position - this.terms.promptLength + 1]
+    if (
+      checkpoint === undefined ||
+      equalBytes(stages[this.terms.manifest.layers], checkpoint.slice(RESIDUAL_DIGEST_AT))
+    )
+      return
+    throw new ApusError(
+      'engine-wrong',
+      `At position ${position} this node's engine differs from the machine.`,
+    )
   }
 
   async preparePages(pair: number, signal: AbortSignal): Promise<void> {

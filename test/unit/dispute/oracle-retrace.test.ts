@@ -74,5 +74,6 @@ it('a retrace takes pages from the engine that are under its leaves, and compute
 
   const misled = OracleRetrace.of(proving, request, { ...result, pageLeaves: wrong.map(pageLeaf) }, wrong)
   expect(misled.page(1)).toEqual(wrong[1])
+  await expect(misled.prepare(65, never)).rejects.toMatchObject({ code: 'engine-wrong' })
   expect(operationsAt(misled, 65)).not.toEqual(right[0])
 })

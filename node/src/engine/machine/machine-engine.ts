@@ -21,14 +21,7 @@ import {
 } from '@apus/shared/machine'
 import { type BundleTokenizer, decodeTokenizerSection } from '../../models/bundle-tokenizer.ts'
 import { BundleFile } from '../../models/store/bundle-file.ts'
-import type {
-  ChosenToken,
-  Engine,
-  Generation,
-  GenerationRequest,
-  LoadedModel,
-  RetracePurpose,
-} from '../engine.ts'
+import type { ChosenToken, Engine, Generation, GenerationRequest, LoadedModel } from '../engine.ts'
 
 /** A bundle's leaves in order from the manifest on, each already known to belong to its root. */
 export type CheckedLeaves = AsyncIterable<readonly [index: number, leaf: Uint8Array]>
@@ -153,9 +146,8 @@ class MachineModel implements LoadedModel {
     }
   }
 
-  async retrace(request: GenerationRequest, signal: AbortSignal, purpose: RetracePurpose): Promise<Retrace> {
+  async retrace(request: GenerationRequest, signal: AbortSignal): Promise<Retrace> {
     const run = runRequest(request)
-    if (purpose === 'accuse') return OracleRetrace.run(this.#bundle, run, signal)
     const result = await this.#machine.run(run, signal)
     const fed = [...run.prompt, ...result.tokens.slice(0, -1)]
     return OracleRetrace.of(this.#bundle, run, result, await this.#machine.pages?.(fed, signal))
