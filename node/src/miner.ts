@@ -52,6 +52,8 @@ export interface MinerOptions {
   readonly evidence: string
   readonly peers: Omit<HostOptions, 'network' | 'key' | 'log'>
   readonly runsPerModel?: number
+  /** Disputes wrong results of jobs without a seat of this miner too. */
+  readonly watch?: boolean
   /** Loopback port for status and metrics; 0 takes a free one, absent opens none. */
   readonly statusPort?: number | undefined
 }
@@ -177,6 +179,7 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       send: message => network.dispute(message),
       tick: () => network.tick(),
       retraces: new Retraces(models, prompts),
+      watches: options.watch ?? false,
       signed: job => commitments.ofJob(job.id),
       evidenceOf: async (job, { miner, statement }, signal) => {
         const peer = registrations.peerOf(miner)

@@ -63,6 +63,7 @@ export async function openMiner(
         evidence: home.evidence,
         peers: settings.peers,
         runsPerModel: settings.runsPerModel,
+        watch: settings.watch,
         statusPort: settings.statusPort ?? undefined,
       },
       change({ me, key, network, feed, models: loaded.models, prompts, log }),

@@ -49,6 +49,8 @@ export interface DisputesParts {
   readonly send: (message: DisputeMessage) => Promise<unknown>
   readonly tick: () => Promise<unknown>
   readonly retraces: Retraces
+  /** Whether jobs without a seat of this miner are looked at as well. */
+  readonly watches: boolean
   /** Signed commitments of a job that were gossiped. */
   readonly signed: (job: JobView) => readonly SignedCommitment[]
   /** The leaves under a seat's roots from wherever they can be had; undefined when nobody gives them. */
@@ -97,10 +99,10 @@ export class Disputes {
   }
 
   async #look(answers: boolean, signal: AbortSignal): Promise<void> {
-    const { network, me, mirror, retraces, signed, clock } = this.#parts
+    const { network, me, mirror, retraces, watches, signed, clock } = this.#parts
     const jobs = mirror.jobs.values()
     const disputes = mirror.disputes.values()
-    const due = duties({ network, me, jobs, disputes, signed, canRetrace: job => retraces.can(job) })
+    const due = duties({ network, me, jobs, disputes, watches, signed, canRetrace: job => retraces.can(job) })
     const live = new Set(due.map(keyOf))
     for (const key of this.#attempts.keys()) if (!live.has(key)) this.#attempts.delete(key)
     for (const duty of due.filter(({ kind }) => (kind === 'answer') === answers)) {

@@ -23,6 +23,8 @@ export interface DisputeFacts {
   readonly disputes: Iterable<DisputeView>
   /** Whether this miner can run the job's model again. */
   readonly canRetrace: (job: JobView) => boolean
+  /** Whether jobs in which this miner has no seat are run again as well. */
+  readonly watches: boolean
   /** Signed commitments of the job that were gossiped. */
   readonly signed: (job: JobView) => readonly SignedCommitment[]
 }
@@ -32,10 +34,10 @@ const DISPUTABLE: readonly JobView['state'][] = ['agreed', 'held']
 
 /**
  * The duties of now, those with a clock running first: answers that this miner owes, moves in disputes it opened, seats
- * that signed another result than they revealed, and seats that revealed another result than this miner did and that it
- * has not disputed yet.
+ * that signed another result than they revealed, and seats that revealed another result than this miner did, or that it
+ * watches, and that it has not disputed yet.
  */
-export function duties({ network, me, jobs, disputes, canRetrace, signed }: DisputeFacts): Duty[] {
+export function duties({ network, me, jobs, disputes, canRetrace, watches, signed }: DisputeFacts): Duty[] {
   const all = [...disputes]
   const running = all.filter(dispute => dispute.state === 'running')
   const answers = running.filter(({ turn, accused }) => turn === 'accused' && accused === me)
@@ -54,9 +56,9 @@ export function duties({ network, me, jobs, disputes, canRetrace, signed }: Disp
     }
     if (!canRetrace(job)) continue
     const own = job.seats.find(seat => seat.miner === me && seat.statement !== undefined)
-    if (own === undefined) continue
+    if (own === undefined && !watches) continue
     for (const seat of job.seats) {
-      if (seat.miner === me || !isDisputable(seat) || seat.resultRoot === own.resultRoot) continue
+      if (seat.miner === me || !isDisputable(seat) || seat.resultRoot === own?.resultRoot) continue
       const mine = all.some(d => d.job === job.id && d.accused === seat.miner && d.challenger === me)
       if (!mine) found.push({ kind: 'open', job, seat })
     }

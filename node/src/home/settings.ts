@@ -39,6 +39,11 @@ export const settingsSchema = z.strictObject({
   log: z.enum(['error', 'warn', 'info', 'debug', 'silent']).default('info'),
   /** Runs that one model takes at the same time. */
   runsPerModel: z.int().min(1).max(64).default(1),
+  /**
+   * Run jobs of these models again in which this miner has no seat, and dispute what is wrong: seats that all agree on a lie have
+   * nobody else to fear. Costs the work of each job; bonds come from the account.
+   */
+  watch: z.boolean().default(false),
   /** How long a clean stop may wait for seats that still owe a commitment or a reveal, in seconds. */
   stopGraceSeconds: z.int().min(0).max(86_400).default(120),
 })

@@ -25,8 +25,11 @@ const dutiesOf = (
   disputes: DisputeView[],
   canRetrace = true,
   signed: SignedCommitment[] = [],
+  watches = false,
 ) =>
-  duties({ network, me, jobs, disputes, canRetrace: () => canRetrace, signed: () => signed }).map(d => d.kind)
+  duties({ network, me, jobs, disputes, canRetrace: () => canRetrace, watches, signed: () => signed }).map(
+    d => d.kind,
+  )
 
 it('answers before it moves, and moves before it opens', () => {
   const open = job([seat(me, 'a'), seat(them, 'b'), seat('third' as Address, 'c')])
@@ -45,6 +48,15 @@ it('opens one dispute for each seat that revealed another result, while that is 
   expect(dutiesOf([job(differing)], [], false)).toEqual([])
   expect(dutiesOf([job([seat(me, 'a'), seat(them, 'b', { slashed: '1' })])], [])).toEqual([])
   expect(dutiesOf([job([seat(them, 'b'), seat('third' as Address, 'c')])], [])).toEqual([])
+})
+
+it('runs the jobs of others again when it watches, each seat once', () => {
+  const theirs = job([seat(them, 'a'), seat('third' as Address, 'a')])
+  expect(dutiesOf([theirs], [])).toEqual([])
+  expect(dutiesOf([theirs], [], true, [], true)).toEqual(['open', 'open'])
+  expect(dutiesOf([theirs], [dispute({ state: 'refuted' })], true, [], true)).toEqual(['open'])
+  expect(dutiesOf([theirs], [], false, [], true)).toEqual([])
+  expect(dutiesOf([job([seat(me, 'a'), seat(them, 'a')])], [], true, [], true)).toEqual([])
 })
 
 it('leaves disputes alone in which others must move', () => {
