@@ -118,7 +118,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     await mkdir(dir, { recursive: true })
     report('starting AO units and Redis, making wallets')
     const roles = ['operator', 'requester', 'coordinator', ...miners.map(miner => miner.name)]
-    const [units, redis, bundle, gguf, ...wallets] = await Promise.all([
+    const [units, redis, bundle, gguf, ...wallets] = await allStarted([
       start({
         name: 'ao-units',
         script: AO_PROGRAM,
@@ -192,7 +192,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
         }),
       ),
     )
-    const [coordinator, minerProcess] = await Promise.all([
+    const [coordinator, minerProcess] = await allStarted([
       start({
         name: 'coordinator',
         script: COORDINATOR_PROGRAM,
@@ -225,6 +225,12 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     await stop()
     throw error
   }
+}
+
+/** Like `Promise.all`, but a failure waits for the others: what starts meanwhile must be there to be stopped. */
+async function allStarted<const T extends readonly unknown[]>(starting: T) {
+  await Promise.allSettled(starting)
+  return Promise.all(starting)
 }
 
 interface MinerParty {

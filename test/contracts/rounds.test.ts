@@ -1,7 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { APUS, addressOf, digestOf } from '../support/contracts.ts'
 import {
-  BASE_PRICE,
   type Cast,
   commitAll,
   HONEST,
@@ -15,12 +14,11 @@ import {
   seated,
   stage,
   submit,
-  TOKEN_PRICE,
   tick,
+  WAGE,
 } from '../support/contracts-cast.ts'
 
 const MINUTE = 60_000
-const WAGE = BASE_PRICE + TOKEN_PRICE * BigInt(HONEST.count)
 const BOND = 29n * APUS
 const FEE = SEAT_PRICE / 10n
 

@@ -2,21 +2,18 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { BalanceSheet, told } from '../support/balance-sheet.ts'
 import { APUS, addressOf, DEPLOYER, type Outcome, type Tags, UNIT } from '../support/contracts.ts'
 import {
-  BASE_PRICE,
   type Cast,
   commitAll,
-  HONEST,
   revealAll,
   SEAT_PRICE,
   seated,
   stage,
   submit,
-  TOKEN_PRICE,
   tick,
+  WAGE,
 } from '../support/contracts-cast.ts'
 
 const MINUTE = 60_000
-const WAGE = BASE_PRICE + TOKEN_PRICE * BigInt(HONEST.count)
 const PURSE = 50n * APUS
 const forger = addressOf('forger')
 const foreign = addressOf('foreign-token')

@@ -1,25 +1,13 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { BalanceSheet, told } from '../support/balance-sheet.ts'
 import { World } from '../support/contracts.ts'
-import {
-  BASE_PRICE,
-  HONEST,
-  JOB_TAGS,
-  MAX_TOKENS,
-  MODEL,
-  PRICE,
-  seated,
-  stage,
-  TOKEN_PRICE,
-  tick,
-} from '../support/contracts-cast.ts'
+import { JOB_TAGS, MAX_TOKENS, MODEL, PRICE, seated, stage, tick, WAGE } from '../support/contracts-cast.ts'
 
 const FLOOD = 10_000
 const MOVES_PER_MESSAGE = 16
 const MINUTE = 60_000
 const UNSTAKE_DELAY = 30 * MINUTE
 const JOBS = 64
-const WAGE = BASE_PRICE + TOKEN_PRICE * BigInt(HONEST.count)
 
 const START = 'state.network = ao.id'
 /** The contract with one action more, which asks for stake back as often as ten thousand messages would. */

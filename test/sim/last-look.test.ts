@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { BalanceSheet, told } from '../support/balance-sheet.ts'
 import {
-  BASE_PRICE,
   type Cast,
   HONEST,
   LIE,
@@ -10,8 +9,8 @@ import {
   seated,
   stage,
   submit,
-  TOKEN_PRICE,
   tick,
+  WAGE,
 } from '../support/contracts-cast.ts'
 
 const MINUTE = 60_000
@@ -19,7 +18,6 @@ const SECOND = 1_000
 const GRACE = 60 * MINUTE
 const BOND = SEAT_PRICE * 25n
 const FEE = SEAT_PRICE / 10n
-const WAGE = BASE_PRICE + TOKEN_PRICE * BigInt(HONEST.count)
 
 interface LastLooker {
   /** What it committed to before it looked at what the others reveal. */

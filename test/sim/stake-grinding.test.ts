@@ -3,10 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { BalanceSheet, told } from '../support/balance-sheet.ts'
 import { APUS, addressOf, digestOf, type Outcome } from '../support/contracts.ts'
 import {
-  BASE_PRICE,
   type Cast,
   commitAll,
-  HONEST,
   JOB_TAGS,
   Miner,
   MODEL,
@@ -15,12 +13,11 @@ import {
   SEAT_PRICE,
   SIGNATURE,
   stage,
-  TOKEN_PRICE,
   tick,
+  WAGE,
 } from '../support/contracts-cast.ts'
 
 const MINUTE = 60_000
-const WAGE = BASE_PRICE + TOKEN_PRICE * BigInt(HONEST.count)
 const REDUNDANCY = 2
 const PRICE = SEAT_PRICE * BigInt(REDUNDANCY + 1)
 const TRIES = 8

@@ -51,6 +51,8 @@ export function resultOf(
 }
 
 export const HONEST = resultOf(['The', ' answer', ' is', ' 42', ''])
+/** What a seat that gives it earns. */
+export const WAGE = BASE_PRICE + TOKEN_PRICE * BigInt(HONEST.count)
 export const LIE = resultOf(['The', ' answer', ' is', ' 41', ''])
 
 export class Miner {

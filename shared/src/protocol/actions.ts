@@ -1,3 +1,5 @@
+import { ACCUSED_MOVES, CHALLENGER_MOVES } from './dispute.ts'
+
 /** Action names of the two processes; contracts-lua/SPEC.md is their description and a test keeps both equal. */
 export const TOKEN_ACTIONS = [
   'Info',
@@ -28,17 +30,8 @@ export const NETWORK_ACTIONS = [
   'Retract',
   'Reveal',
   'Open-Dispute',
-  'Answer-Level',
-  'Answer-Pages',
-  'Answer-Stages',
-  'Answer-Operations',
-  'Answer-Chunks',
-  'Pick-Node',
-  'Pick-Row',
-  'Pick-Stage',
-  'Pick-Operation',
-  'Ask-Pages',
-  'Prove-Step',
+  ...ACCUSED_MOVES,
+  ...CHALLENGER_MOVES,
   'Prove-Structure',
   'Prove-Answer',
   'Prove-Equivocation',

@@ -1,6 +1,7 @@
+import { showsValues } from '../../../shared/src/dispute/chunks.ts'
 import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
 import { merkleRoot } from '../../../shared/src/hashing/merkle.ts'
-import { checkpointLeaf, jobNoise, type Operation, pieceLeaf } from '../../../shared/src/machine/index.ts'
+import { checkpointLeaf, jobNoise, pieceLeaf } from '../../../shared/src/machine/index.ts'
 import type { SamplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import type { Lua } from '../lua-hosts.ts'
 import { luaText } from '../lua-modules.ts'
@@ -26,18 +27,6 @@ export interface Question {
     Record<'promptTokens' | 'checkpointRoot' | 'kvRoot' | 'answerRoot' | 'model', string>
   >
 }
-
-/** Steps of operations whose chunks are parts of leaves: their value is shown, of others the leaves' hashes. */
-const SHOWN = new Set<string>([
-  'linear',
-  'out',
-  'max.tile',
-  'topk.count',
-  'topp.mass',
-  'topp.before',
-  'pick.tile',
-])
-const showsValues = (operation: Operation): boolean => SHOWN.has(operation.chunk(0).step!.kind)
 
 export interface RefereeRun {
   readonly run: TracedRun
