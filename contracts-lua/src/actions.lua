@@ -138,7 +138,7 @@ end
 actions.Commit = function(input)
   local job = jobs.get(check.id(input.tags, 'Job'))
   local commitment = check.id(input.tags, 'Output-Commitment')
-  rounds.commit(job, input.from, commitment, check.optionalId(input.tags, 'Prompt-Tokens'))
+  rounds.commit(job, input.from, commitment, check.optionalId(input.tags, 'Prompt-Tokens'), input.id)
 end
 
 actions.Retract = function(input)
@@ -147,7 +147,7 @@ end
 
 actions.Reveal = function(input)
   local job = jobs.get(check.id(input.tags, 'Job'))
-  rounds.reveal(job, input.from, check.id(input.tags, 'Salt'), input.tags, input.data)
+  rounds.reveal(job, input.from, check.id(input.tags, 'Salt'), input.tags, input.data, input.id)
 end
 
 for name, action in pairs(disputes) do

@@ -77,5 +77,5 @@ return function(input)
   if not isSigned() or isOtherSigned and not isOtherSigned() then
     refusal.raise('bad-signature', 'The key has not signed the statement.')
   end
-  dispute.convict(job, seat, input.from)
+  dispute.convict(job, seat, input.from, input.id)
 end

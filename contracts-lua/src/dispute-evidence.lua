@@ -5,6 +5,9 @@ local state = require('apus.state')
 
 local evidence = {}
 
+--- Ends the key under which the id of an answer's message is published.
+local MESSAGE = '.message'
+
 local function keyOf(job, seat, what)
   return job.id .. '.' .. seat.miner .. '.' .. what
 end
@@ -17,12 +20,14 @@ end
 
 --- @param record table what was read from it
 --- @param text string Data as it came, for publication
-function evidence.keep(job, seat, what, record, text)
+--- @param message string | nil id of the message that brought it; nil for what follows from earlier ones
+function evidence.keep(job, seat, what, record, text, message)
   local key = keyOf(job, seat, what)
   state.evidence[key] = record
   seat.evidence = seat.evidence or {}
   seat.evidence[#seat.evidence + 1] = key
   publish.entry('evidence', key, text)
+  if message then publish.entry('evidence', key .. MESSAGE, message) end
 end
 
 --- Forgets a seat's answers when nothing can be asked of it any more.
@@ -30,6 +35,7 @@ function evidence.drop(seat)
   for _, key in ipairs(seat.evidence or {}) do
     state.evidence[key] = nil
     publish.entry('evidence', key, '')
+    publish.entry('evidence', key .. MESSAGE, '')
   end
   seat.evidence = nil
 end

@@ -142,7 +142,7 @@ local function answer(move, keyOf, read, picks)
   return function(input)
     local d, job, seat = dispute.due(check.id(input.tags, 'Dispute'), input.from, move)
     local record = read(d, job, seat, data.fields(input.data))
-    evidence.keep(job, seat, keyOf(d), record, input.data)
+    evidence.keep(job, seat, keyOf(d), record, input.data, input.id)
     dispute.moved(d)
     dispute.turn(d, 'challenger', picks(d))
   end
@@ -264,7 +264,7 @@ function moves.proveStep(input)
     answer = answers.found(d, answers.chunksKey(d)),
   }, { chunk = chunk, inputs = inputs })
   d.chunk = chunk
-  if verdict == 'fault' then return dispute.won(d, 'proven') end
+  if verdict == 'fault' then return dispute.won(d, 'proven', input.id) end
   dispute.lost(d, 'refuted')
 end
 

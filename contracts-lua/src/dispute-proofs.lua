@@ -75,7 +75,7 @@ function proofs.structure(input)
     proven = isBroken(checkpoint.leaf, index, seat.result, m.vocab)
   end
   if not proven then nothing('The leaf breaks no rule.') end
-  dispute.convict(job, seat, input.from)
+  dispute.convict(job, seat, input.from, input.id)
 end
 
 --- The piece at an index of a bundle's leaf of pieces, or nil when the leaf is none.
@@ -107,7 +107,7 @@ function proofs.answer(input)
   local count = math.min(PIECES_PER_LEAF, m.vocab - block * PIECES_PER_LEAF)
   local own = pieceAt(pieces.leaf, count, token % PIECES_PER_LEAF)
   if not own or own == piece.leaf then nothing('The piece is that of the token.') end
-  dispute.convict(job, seat, input.from)
+  dispute.convict(job, seat, input.from, input.id)
 end
 
 return proofs

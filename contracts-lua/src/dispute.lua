@@ -260,8 +260,10 @@ function dispute.endOne(job)
 end
 
 --- Takes a seat's bond and ends all disputes about it; `d`, if any, as the one that was won.
-local function convict(job, seat, prover, d, last)
+--- @param proof string | nil id of the message that proved the fault
+local function convict(job, seat, prover, proof, d, last)
   local _, index = dispute.seat(job, seat.miner)
+  seat.messages.proof = proof
   penalties.convict(job, seat, prover)
   if d then close(d, last) end
   closeOf(job, index, MOOT_BATCH)
@@ -271,15 +273,17 @@ end
 
 --- A seat is guilty by a proof in one message.
 --- @param prover string address
-function dispute.convict(job, seat, prover)
-  convict(job, seat, prover)
+--- @param proof string id of the message that holds it
+function dispute.convict(job, seat, prover, proof)
+  convict(job, seat, prover, proof)
 end
 
 --- The challenger has shown a fault, or the accused has not answered.
 --- @param last 'proven' | 'silent'
-function dispute.won(d, last)
+--- @param proof string | nil id of the message that showed the fault
+function dispute.won(d, last, proof)
   local job = state.jobs[d.job]
-  convict(job, dispute.seat(job, d.accused), d.challenger, d, last)
+  convict(job, dispute.seat(job, d.accused), d.challenger, proof, d, last)
 end
 
 --- The challenger was wrong, or has not moved.

@@ -33,6 +33,7 @@ local function seatView(seat)
     resultRoot = seat.resultRoot,
     statement = seat.lock and seat.result,
     salt = seat.lock and seat.salt,
+    messages = seat.messages,
     paid = optionalText(seat.paid),
     slashed = optionalText(seat.slashed),
   }

@@ -347,7 +347,8 @@ end
 
 --- Takes a seat's commitment; the first one counts.
 --- @param promptTokens string | nil root of the prompt's tokens as the seat cut them
-function rounds.commit(job, miner, commitment, promptTokens)
+--- @param id string of the message
+function rounds.commit(job, miner, commitment, promptTokens, id)
   touchFor(job)
   local place = seatOf(job, miner)
   if place.commitment then refusal.raise('already-committed', 'The first commitment of a seat counts.') end
@@ -360,6 +361,7 @@ function rounds.commit(job, miner, commitment, promptTokens)
     refusal.raise('bad-tag', 'The tag Prompt-Tokens must be given: the requester bound none.')
   end
   place.state, place.commitment, place.promptTokens = 'committed', commitment, promptTokens
+  place.messages = { commit = id }
   if place.audit then job.auditCommitted = true end
   jobs.changed(job)
   afterCommit(job)
@@ -372,7 +374,7 @@ function rounds.retract(job, miner)
   if place.state ~= 'committed' or job.state ~= 'seated' then
     refusal.raise('too-late-to-retract', 'A commitment can be taken back only before all seats have committed.')
   end
-  place.state, place.commitment = 'missed', nil
+  place.state, place.commitment, place.messages = 'missed', nil, nil
   miners.missed(miner)
   jobs.release(job, place)
   jobs.changed(job)
@@ -380,7 +382,8 @@ function rounds.retract(job, miner)
 end
 
 --- Opens a seat's commitment; after the window it earns nothing, but fulfils the seat's duty.
-function rounds.reveal(job, miner, salt, tags, data)
+--- @param id string of the message
+function rounds.reveal(job, miner, salt, tags, data, id)
   touchFor(job)
   local place, index = seatOf(job, miner)
   if place.resultRoot then refusal.raise('already-revealed', 'The seat has revealed.') end
@@ -399,12 +402,13 @@ function rounds.reveal(job, miner, salt, tags, data)
     refusal.raise('reveal-mismatch', 'The reveal does not open the commitment.')
   end
   if place.state == 'late' then
-    place.resultRoot, place.result, place.salt = root, result, salt
+    place.resultRoot, place.result, place.salt, place.messages.reveal = root, result, salt, id
     penalties.late(job, place, index)
   else
     local answer = results.answer(job, result, tags, data)
     job.answers[result.answerRoot] = answer or job.answers[result.answerRoot]
     place.state, place.resultRoot, place.result, place.salt = 'revealed', root, result, salt
+    place.messages.reveal = id
     if place.audit then job.auditRevealed = true end
     miners.served(miner)
     if #seatsIn(job, 'committed') == 0 then decide(job) end

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { digest, toBase64Url } from '../hashing/digest.ts'
 import { merkleLeaf, merkleRoot } from '../hashing/merkle.ts'
 import { statementView } from './dispute.ts'
-import { address, amount, digestText, jobId, modelId } from './identity.ts'
+import { address, amount, digestText, id32, jobId, modelId } from './identity.ts'
 import { samplerLine, samplerSettings } from './sampler.ts'
 
 export const MAX_PROMPT_BYTES = 64 * 1024
@@ -49,6 +49,8 @@ export const seatView = z.object({
   paid: amount.optional(),
   /** The bond that the seat lost. */
   slashed: amount.optional(),
+  /** Ids of the seat's own messages, and of the one that proved its fault. */
+  messages: z.object({ commit: id32, reveal: id32.optional(), proof: id32.optional() }).optional(),
 })
 
 /** A job as the network process publishes it under `jobs/<id>`. Times are network time in ms, amounts token units. */
