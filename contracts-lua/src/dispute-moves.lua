@@ -136,11 +136,24 @@ function moves.open(input)
   dispute.open(opening, job, seat, length)
 end
 
--- Answers of the accused: `read` gives the record that is kept, or refuses; `picks` what the challenger may do then.
+-- Answers of the accused: `read` gives the record that is kept, or refuses; `picks` what the challenger may do then;
+-- `about` is what the answer itself must name.
 
-local function answer(move, keyOf, read, picks)
+--- A name that is signed with the answer makes it an answer to this question only, whoever is shown it.
+local function mustName(about, tags, d)
+  for _, name in ipairs(about) do
+    if tags[name] ~= tostring(d[name:lower()]) then
+      refusal.raise('wrong-question', 'The tag ' .. name .. ' does not name what was asked.')
+    end
+  end
+end
+
+local NOTHING, PLACE, STAGE = {}, { 'Job', 'Position' }, { 'Job', 'Position', 'Stage' }
+
+local function answer(move, about, keyOf, read, picks)
   return function(input)
     local d, job, seat = dispute.due(check.id(input.tags, 'Dispute'), input.from, move)
+    mustName(about, input.tags, d)
     local record = read(d, job, seat, data.fields(input.data))
     evidence.keep(job, seat, keyOf(d), record, input.data, input.id)
     dispute.moved(d)
@@ -148,12 +161,12 @@ local function answer(move, keyOf, read, picks)
   end
 end
 
-moves.answerLevel = answer('Answer-Level', answers.levelKey, answers.readLevel, picksOfLevel)
-moves.answerPages = answer('Answer-Pages', answers.pagesKey, answers.readPages, picksOfPages)
-moves.answerStages = answer('Answer-Stages', answers.stagesKey, answers.readStages, picksOfStages)
+moves.answerLevel = answer('Answer-Level', NOTHING, answers.levelKey, answers.readLevel, picksOfLevel)
+moves.answerPages = answer('Answer-Pages', NOTHING, answers.pagesKey, answers.readPages, picksOfPages)
+moves.answerStages = answer('Answer-Stages', PLACE, answers.stagesKey, answers.readStages, picksOfStages)
 moves.answerOperations =
-  answer('Answer-Operations', answers.operationsKey, answers.readOperations, picksOfOperations)
-moves.answerChunks = answer('Answer-Chunks', answers.chunksKey, answers.readChunks, picksOfChunks)
+  answer('Answer-Operations', STAGE, answers.operationsKey, answers.readOperations, picksOfOperations)
+moves.answerChunks = answer('Answer-Chunks', NOTHING, answers.chunksKey, answers.readChunks, picksOfChunks)
 
 -- Picks of the challenger.
 

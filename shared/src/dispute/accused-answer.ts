@@ -14,21 +14,25 @@ import { digestOfLeaves, valueLeaf } from './value-tree.ts'
  * asked for. Errors: `dispute-unanswerable` when the view asks for nothing that an accused can say.
  */
 export function accusedAnswer(view: DisputeView, run: Retrace): DisputeMessage {
-  const answer = (action: DisputeMessage['action'], data: unknown): DisputeMessage => ({
-    action,
-    tags: { Dispute: view.id },
-    data,
-  })
+  const answer = (
+    action: DisputeMessage['action'],
+    data: unknown,
+    about: DisputeMessage['tags'] = {},
+  ): DisputeMessage => ({ action, tags: { Dispute: view.id, ...about }, data })
   const { position, stage, operation } = view
+  const place = { Job: view.job, Position: String(position) }
   switch (view.moves?.[0]) {
     case 'Answer-Level':
       return answer('Answer-Level', levelOf(run, due(view.tree), due(view.level), due(view.node)))
     case 'Answer-Pages':
       return answer('Answer-Pages', pagesOf(run, due(view.pages)))
     case 'Answer-Stages':
-      return answer('Answer-Stages', stagesOf(run, due(position)))
+      return answer('Answer-Stages', stagesOf(run, due(position)), place)
     case 'Answer-Operations':
-      return answer('Answer-Operations', operationsOf(run, due(position), due(stage)))
+      return answer('Answer-Operations', operationsOf(run, due(position), due(stage)), {
+        ...place,
+        Stage: String(stage),
+      })
     case 'Answer-Chunks':
       return answer('Answer-Chunks', chunksOf(run, due(position), due(stage), due(operation)))
     default:
