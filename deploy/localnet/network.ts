@@ -96,7 +96,7 @@ export interface LocalNetwork {
 }
 
 const unitsReady = z.object({
-  urls: z.object({ base: z.string(), mu: z.string(), cu: z.string(), graphql: z.string() }),
+  urls: z.object({ base: z.string(), mu: z.string(), cu: z.string(), su: z.string(), graphql: z.string() }),
   authority: z.string(),
   moduleId: z.string(),
 })
@@ -146,6 +146,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
       cuUrl: urls.cu,
       graphqlUrl: urls.graphql,
       stateUrl: urls.base,
+      suUrl: urls.su,
       module: moduleId,
       scheduler: authority,
       authority,

@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { AoUnits } from '../../deploy/localnet/ao/start-ao-units.ts'
 import type { AoClient } from '../../shared/src/ao/ao-client.ts'
+import type { AoConfig } from '../../shared/src/ao/ao-config.ts'
 import { connectAo } from '../../shared/src/ao/connect-ao.ts'
 import { watchProcess } from '../../shared/src/ao/watch-process.ts'
+import { addressOf, verifyItemFields } from '../../shared/src/arweave/data-item.ts'
 import { aoConfig, evalLua, luaValue, startTestUnits, testClient, testWallet } from '../support/ao-units.ts'
 
 const COUNTER = `
@@ -278,6 +280,26 @@ describe('what only classic units do', () => {
     await owner.unmonitor(process)
   })
 
+  test('the scheduler gives a message as its wallet signed it', async () => {
+    const client = await testClient('legacy', units)
+    const process = await client.spawn({})
+    const { id } = await client.send({ process, tags: INCREMENT, data: 'Größe 1' })
+    const message = await client.message(process, id)
+    expect(message).toMatchObject({ id, target: process, data: 'Größe 1' })
+    expect(message.tags).toContainEqual(INCREMENT[0])
+    const key = Buffer.from(message.owner, 'base64url')
+    expect(addressOf(key)).toBe(client.address)
+    const signature = Buffer.from(message.signature, 'base64url')
+    expect(await verifyItemFields(message, key, signature)).toBe(true)
+    expect(await verifyItemFields({ ...message, data: 'Größe 2' }, key, signature)).toBe(false)
+    expect(await verifyItemFields({ ...message, anchor: 'too short' }, key, signature)).toBe(false)
+    const { suUrl: _, ...config } = aoConfig('legacy', units) as Extract<AoConfig, { mode: 'legacy' }>
+    const without = connectAo(config)
+    await expect(without.message(process, id)).rejects.toMatchObject({ code: 'ao-unsupported' })
+    const unknown = client.message(process, 'x'.repeat(43))
+    await expect(unknown).rejects.toMatchObject({ code: 'ao-not-found' })
+  })
+
   test('state is gathered from results where no node serves it', async () => {
     const { stateUrl: _, ...config } = aoConfig('legacy', units) as Extract<
       ReturnType<typeof aoConfig>,
@@ -296,6 +318,7 @@ describe('what only classic units do', () => {
   test('a HyperBEAM node refuses assignments and monitoring by name', async () => {
     const client = await testClient('mainnet', units)
     await expect(client.assign('x', 'y')).rejects.toMatchObject({ code: 'ao-unsupported' })
+    await expect(client.message('x', 'y')).rejects.toMatchObject({ code: 'ao-unsupported' })
     await expect(client.monitor('x')).rejects.toMatchObject({ code: 'ao-unsupported' })
   })
 })

@@ -39,7 +39,15 @@ export function aoConfig(mode: AoMode, { urls, scheduler, authority, moduleId }:
   const common = { scheduler, authority, module: moduleId }
   return mode === 'mainnet'
     ? { mode, url: urls.base, ...common }
-    : { mode, muUrl: urls.mu, cuUrl: urls.cu, graphqlUrl: urls.graphql, stateUrl: urls.base, ...common }
+    : {
+        mode,
+        muUrl: urls.mu,
+        cuUrl: urls.cu,
+        graphqlUrl: urls.graphql,
+        stateUrl: urls.base,
+        suUrl: urls.su,
+        ...common,
+      }
 }
 
 let shared: Promise<Wallet> | undefined

@@ -155,10 +155,10 @@ function scheduled(units: Units, process: AoProcess, nonce: number): unknown {
   return { message: itemJson(message), assignment: itemJson(units.ledger.assignment(slot)) }
 }
 
-function itemJson({ id, owner, target, anchor, tags, data, signature }: ParsedItem): unknown {
+function itemJson({ id, owner, ownerKey, target, anchor, tags, data, signature }: ParsedItem): unknown {
   return {
     id,
-    owner: { address: owner },
+    owner: { address: owner, key: ownerKey },
     target,
     anchor,
     tags,

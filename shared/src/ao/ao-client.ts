@@ -54,6 +54,19 @@ export interface AoResult {
   readonly error?: string
 }
 
+/** A message as its sender signed it: everything that the ANS-104 signature covers. */
+export interface AoSignedMessage {
+  /** base64url SHA-256 of the signature. */
+  readonly id: string
+  /** The signer's public key, base64url. */
+  readonly owner: string
+  readonly target: string
+  readonly anchor: string
+  readonly tags: readonly Tag[]
+  readonly data: string
+  readonly signature: string
+}
+
 export interface AoResultEdge {
   /** Where to go on after this result; opaque, and valid for one process and one mode. */
   readonly cursor: string
@@ -100,6 +113,11 @@ export interface AoClient {
   state(process: string, path: string, at?: 'now' | 'compute'): Promise<unknown>
   /** These top-level keys of the published state; undefined before the first result or where no node serves state. */
   snapshot(process: string, keys: readonly string[]): Promise<AoSnapshot | undefined>
+  /**
+   * A scheduled message as it was signed; whether the signature holds is left to the caller. Errors also:
+   * `ao-unsupported` in mainnet mode and where no scheduler unit is configured.
+   */
+  message(process: string, id: string): Promise<AoSignedMessage>
   /** Schedules an existing message for a process too. Errors also: `ao-unsupported` in mainnet mode. */
   assign(process: string, message: string): Promise<void>
   /** Turns cron messages of a process on. Errors also: `ao-unsupported` in mainnet mode. */

@@ -25,6 +25,8 @@ export const aoConfigSchema = z.discriminatedUnion('mode', [
     graphqlUrl: url,
     /** A HyperBEAM node that serves published state; without one it is gathered from the results. */
     stateUrl: url.optional(),
+    /** The scheduler unit, which gives messages as they were signed. */
+    suUrl: url.optional(),
     ...common,
   }),
   z.object({ mode: z.literal('mainnet'), url, ...common }),

@@ -8,6 +8,7 @@ import type {
   AoResult,
   AoResultPage,
   AoSent,
+  AoSignedMessage,
   AoSnapshot,
   AoSpawnInput,
 } from './ao-client.ts'
@@ -16,6 +17,7 @@ import { applyPatches, type PatchState, readState } from './patch-state.ts'
 import { processError, required } from './process-error.ts'
 import { fetchKeys, fetchState } from './published-state.ts'
 import { badAnswer, checkedFetch, readResult, retrying } from './requests.ts'
+import { fetchScheduled } from './scheduled-message.ts'
 import { checkSendable, dataOf, SigningOnce } from './signing.ts'
 
 const DEFAULT_PAGE = 100
@@ -108,6 +110,13 @@ export class LegacyClient implements AoClient {
     if (stateUrl) return retrying(attempts, () => fetchState(stateUrl, process, path, at, timeoutMs))
     const keys = path.split('/').filter(key => key !== '')
     return readState(await this.#gather(process), keys)
+  }
+
+  async message(process: string, id: string): Promise<AoSignedMessage> {
+    const { suUrl, attempts, timeoutMs } = this.#settings
+    if (!suUrl)
+      throw new ApusError('ao-unsupported', 'No scheduler unit is configured to read messages from.')
+    return retrying(attempts, () => fetchScheduled(suUrl, process, id, timeoutMs))
   }
 
   async assign(process: string, message: string): Promise<void> {

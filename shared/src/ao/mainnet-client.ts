@@ -138,6 +138,10 @@ export class MainnetClient implements AoClient {
     return { cursor, state: await retrying(attempts, () => fetchKeys(url, process, keys, timeoutMs)) }
   }
 
+  async message(): Promise<never> {
+    throw unsupported('messages by their ids')
+  }
+
   async assign(): Promise<never> {
     throw unsupported('assignments')
   }

@@ -44,6 +44,8 @@ export interface SignedItem {
 export interface ParsedItem extends SignedItem {
   /** Address of the signer: base64url SHA-256 of the public key. */
   readonly owner: string
+  /** Its public key, base64url. */
+  readonly ownerKey: string
   readonly target: string
   readonly anchor: string
   readonly tags: readonly Tag[]
@@ -152,6 +154,7 @@ export function parseDataItem(raw: Uint8Array): ParsedItem {
     id: item.id,
     raw: bytes,
     owner: addressOf(item.rawOwner),
+    ownerKey: item.owner,
     target: item.target,
     anchor: item.rawAnchor.toString(),
     tags,
@@ -166,6 +169,23 @@ export async function verifyDataItem({ raw }: Pick<ParsedItem, 'raw'>): Promise<
   const type = item.signatureType as ItemKeyType
   const message = signedMessage(item, type)
   return verifySignature(type, item.rawOwner, message, item.rawSignature)
+}
+
+/** Whether these are the fields of an item that the owner of a public key (RSA modulus or Ed25519 point) has signed. */
+export async function verifyItemFields(
+  fields: DataItemFields,
+  publicKey: Uint8Array,
+  signature: Uint8Array,
+): Promise<boolean> {
+  const type = ([1, 2] as const).find(type => LENGTHS[type].ownerLength === publicKey.length)
+  if (type === undefined) return false
+  let message: Uint8Array
+  try {
+    message = unsigned(fields, { type, publicKey }).message
+  } catch {
+    return false
+  }
+  return verifySignature(type, publicKey, message, signature)
 }
 
 /** Whether a signature over a message is that of an RSA-PSS (1) or Ed25519 (2) public key. */
