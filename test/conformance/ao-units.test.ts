@@ -242,6 +242,29 @@ describe('what a process cannot break', () => {
     expect(await luaValue(client, victim, 'return Value')).toBe('1')
   })
 
+  test('messages on their way to the thread behind one that never ends are evaluated once, in order', async () => {
+    const busy = await client.spawn({})
+    await evalLua(client, busy, `Trace = ''`)
+    const note = (letter: string, work = '') => ({
+      process: busy,
+      tags: [{ name: 'Action', value: 'Eval' }],
+      data: `Trace = Trace .. '${letter}' ${work}`,
+    })
+    const sent: Array<{ id: string }> = []
+    for (const one of [
+      note('a', 'for _ = 1, 5e6 do end'),
+      note('b'),
+      note('x', 'while true do end'),
+      note('c'),
+      note('y', `error('no')`),
+      note('d'),
+    ])
+      sent.push(await client.send(one))
+    const errors = await Promise.all(sent.map(async one => (await client.result(busy, one)).error))
+    expect(errors.map(error => error !== undefined)).toEqual([false, false, true, false, true, false])
+    expect(await luaValue(client, busy, 'return Trace')).toBe('abcd')
+  })
+
   test('a throw outside every handler is an error of that message alone', async () => {
     const { id } = await client.send({
       process,

@@ -18,8 +18,11 @@ import {
 const SOURCE = `
   Sent = 0
   Order = ''
+  Numbers = ''
   Handlers.add('Go', 'Go', function(msg)
+    for _ = 1, tonumber(msg.Rounds) or 0 do end
     Sent = Sent + 1
+    Numbers = Numbers .. ' ' .. msg.Number
     Order = require('.crypto').digest.sha2_256(require('.crypto').utils.stream.fromString(Order .. msg.Number)).asHex()
     Send({ Target = Sink, Action = 'Credit-Notice', Quantity = '1', Number = msg.Number })
   end)
@@ -88,6 +91,37 @@ test('killed again and again under load, nothing is lost, repeated or reordered'
   expect(await luaValue(client, source, 'return Order')).toBe(before)
   await expectSoundOrder(units, source, accepted)
 }, 240_000)
+
+test('killed while the thread works ahead of what was written down, nothing is lost or repeated', async () => {
+  units = await spawnUnits(dir)
+  const port = Number(new URL(units.urls.base).port)
+  let client = await testClient('legacy', units)
+  const [source, sink] = await Promise.all([client.spawn({}), client.spawn({})])
+  await evalLua(client, sink, SINK)
+  await evalLua(client, source, `Sink = '${sink}' ${SOURCE}`)
+  const go = (number: number, rounds: number) =>
+    client.send({
+      process: source,
+      tags: [
+        { name: 'Action', value: 'Go' },
+        { name: 'Number', value: String(number) },
+        { name: 'Rounds', value: String(rounds) },
+      ],
+    })
+  // The first gives the others time to be scheduled; the third is with the thread when the second is answered.
+  await go(1, 5e6)
+  const second = await go(2, 0)
+  const third = await go(3, 2e7)
+  await go(4, 0)
+  await client.result(source, second)
+  const pending = fetch(`${units.urls.cu}/result/${third.id}?process-id=${source}`)
+  await Promise.all([expect(pending).rejects.toThrow('fetch failed'), units.kill()])
+
+  units = await spawnUnits(dir, port)
+  client = await testClient('legacy', units)
+  await settle(client, sink, 4)
+  expect(await luaValue(client, source, 'return Sent .. Numbers')).toBe('4 1 2 3 4')
+}, 60_000)
 
 /** Slots count up without gaps, times grow, every accepted message has exactly one slot, the chain holds. */
 async function expectSoundOrder(

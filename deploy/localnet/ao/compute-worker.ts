@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import type { AoEnvironment, AoMessage, AoResult } from './ao-message.ts'
 import { PAGE_BYTES, type ProcessSnapshot, ResidentProcess, threadCpuMs } from './resident-process.ts'
+import { SerialLane } from './serial-lane.ts'
 
 export type ComputeRequest =
   | {
@@ -75,8 +76,7 @@ async function perform(request: ComputeRequest): Promise<AoResult | undefined> {
   }
 }
 
-// The other side sends one request and waits for its answer, so requests never overlap.
-parentPort?.on('message', async (request: ComputeRequest) => {
+async function answerTo(request: ComputeRequest): Promise<ComputeAnswer> {
   const began = threadCpuMs()
   let answer: Omit<ComputeAnswer, 'ms'>
   try {
@@ -85,5 +85,10 @@ parentPort?.on('message', async (request: ComputeRequest) => {
   } catch (error) {
     answer = { failed: error instanceof Error ? error.message : String(error) }
   }
-  parentPort?.postMessage({ ...answer, ms: threadCpuMs() - began })
-})
+  return { ...answer, ms: threadCpuMs() - began }
+}
+
+const lane = new SerialLane()
+parentPort?.on('message', (request: ComputeRequest) =>
+  lane.run(async () => parentPort?.postMessage(await answerTo(request))),
+)

@@ -16,6 +16,8 @@ const SNAPSHOT_AFTER_MS = 1_000
 const SNAPSHOT_SHARE = 0.05
 /** About 6 MB each: the instance's touched pages and their committed copy. */
 const MAX_RESIDENT = 32
+/** Messages that a thread holds besides the one it works on: it has work while we handle a result. */
+const LOOK_AHEAD = 1
 /** Rebuilding is repeated when the compute thread is lost meanwhile through another process. */
 const MAX_ATTEMPTS = 5
 
@@ -26,9 +28,14 @@ interface Home {
   generation: number | undefined
   /** Newest snapshot on disk: the slot it holds the memory after. */
   snapshot: { readonly slot: number; readonly file: string } | undefined
+  /** Answers under way for the messages behind the one that is waited for. */
+  ahead: Array<Promise<ComputeAnswer>>
   evaluatedMs: number
   snapshotMs: number
 }
+
+const isSnapshotDue = ({ evaluatedMs, snapshotMs }: Home): boolean =>
+  evaluatedMs >= SNAPSHOT_AFTER_MS && evaluatedMs * SNAPSHOT_SHARE >= snapshotMs
 
 /** Keeps processes resident in compute threads, rebuilds them from snapshot and log, and writes snapshots. */
 export class Residence {
@@ -69,29 +76,36 @@ export class Residence {
   }
 
   /**
-   * Evaluates the next message of a process and passes the result to `commit`, which must have counted it when it
-   * returns: whatever rebuilds the process next repeats exactly what was counted.
-   * A message that ends the compute thread gives an `Error`.
+   * Evaluates what is scheduled for a process, in order, until nothing is left or something else waits for it. Passes
+   * each result to `commit`, which must have counted it when it returns: whatever rebuilds the process next repeats
+   * exactly what was counted. A message that ends the compute thread gives an `Error`.
    */
-  evaluate(process: AoProcess, message: AoMessage, commit: (result: AoResult) => void): Promise<void> {
+  evaluate(process: AoProcess, commit: (result: AoResult) => void): Promise<void> {
     const home = this.#home(process)
     return home.lane.run(async () => {
-      const result = await this.#attempt(home, process, { kind: 'evaluate', process: process.id, message })
-      if (this.#closed) return
-      commit(result)
-      const costly = home.evaluatedMs * SNAPSHOT_SHARE < home.snapshotMs
-      if (home.evaluatedMs < SNAPSHOT_AFTER_MS || costly) return
-      await this.#snapshot(home, process).catch(error => {
-        if (!this.#closed) this.#log.warn({ err: error, process: process.id }, 'process snapshot failed')
-      })
+      try {
+        do {
+          const result = await this.#attempt(home, process, () => this.#evaluateNext(home, process))
+          if (this.#closed) return
+          commit(result)
+          if (home.ahead.length === 0 && isSnapshotDue(home))
+            await this.#snapshot(home, process).catch(error => {
+              if (!this.#closed)
+                this.#log.warn({ err: error, process: process.id }, 'process snapshot failed')
+            })
+        } while (home.ahead.length > 0 || (!home.lane.contended && process.evaluated < process.slots.length))
+      } catch (error) {
+        // The thread may hold effects that were never counted.
+        home.generation = undefined
+        throw error
+      }
     })
   }
 
   dryRun(process: AoProcess, message: AoMessage): Promise<AoResult> {
     const home = this.#home(process)
-    return home.lane.run(() =>
-      this.#attempt(home, process, { kind: 'dry-run', process: process.id, message }),
-    )
+    const request = { kind: 'dry-run', process: process.id, message } as const
+    return home.lane.run(() => this.#attempt(home, process, () => this.#ask(home, request)))
   }
 
   async close(): Promise<void> {
@@ -99,13 +113,13 @@ export class Residence {
     for (const thread of this.#threads) await thread.close()
   }
 
-  async #attempt(home: Home, process: AoProcess, request: ComputeRequest): Promise<AoResult> {
+  async #attempt(home: Home, process: AoProcess, ask: () => Promise<ComputeAnswer>): Promise<AoResult> {
     for (let attempt = 1; ; attempt++) {
       let loaded = false
       try {
         await this.#load(home, process)
         loaded = true
-        const { result, ms } = await this.#ask(home, request)
+        const { result, ms } = await ask()
         home.evaluatedMs += ms
         return result ?? failure('The compute thread gave no result.')
       } catch (error) {
@@ -114,6 +128,33 @@ export class Residence {
         if (attempt >= MAX_ATTEMPTS) throw error
       }
     }
+  }
+
+  /** The answer for the next message, after which the thread finds the one behind it already there. */
+  #evaluateNext(home: Home, process: AoProcess): Promise<ComputeAnswer> {
+    const answer = home.ahead.shift() ?? this.#hand(home, process, process.evaluated)
+    const most = home.lane.contended || isSnapshotDue(home) ? 0 : LOOK_AHEAD
+    while (home.ahead.length < most) {
+      const nonce = process.evaluated + 1 + home.ahead.length
+      if (nonce >= process.slots.length) break
+      home.ahead.push(this.#hand(home, process, nonce))
+    }
+    return answer
+  }
+
+  #hand(home: Home, process: AoProcess, nonce: number): Promise<ComputeAnswer> {
+    const message = this.#message(process, nonce)
+    const answer = this.#ask(home, { kind: 'evaluate', process: process.id, message })
+    // Lost with the thread before anybody waited for it, it is handed over again after the rebuild.
+    answer.catch(() => {})
+    return answer
+  }
+
+  #message(process: AoProcess, nonce: number): AoMessage {
+    const slot = process.slots[nonce]
+    const item = slot && this.#ledger.item(slot.message)
+    if (!item) throw new Error(`The ledger lacks the message of slot ${nonce} of process ${process.id}.`)
+    return messageOf(item, process, nonce, slot, this.#authority)
   }
 
   #ask(home: Home, request: ComputeRequest): Promise<ComputeAnswer> {
@@ -146,15 +187,13 @@ export class Residence {
       await home.thread.request(load, generation)
     }
     for (; next < process.evaluated; next++) await this.#repeat(home, process, next, generation)
+    home.ahead = []
     home.generation = generation
   }
 
   async #repeat(home: Home, process: AoProcess, nonce: number, generation: number): Promise<void> {
-    const slot = process.slots[nonce]
-    if (!slot || slot.failed) return
-    const item = this.#ledger.item(slot.message)
-    if (!item) throw new Error(`The ledger lacks the message ${slot.message}.`)
-    const message = messageOf(item, process, nonce, slot, this.#authority)
+    if (process.slots[nonce]?.failed) return
+    const message = this.#message(process, nonce)
     const answer = await home.thread.request({ kind: 'evaluate', process: process.id, message }, generation)
     home.evaluatedMs += answer.ms
     if (answer.result?.Error !== undefined)
@@ -207,6 +246,7 @@ export class Residence {
       lane: new SerialLane(),
       generation: undefined,
       snapshot: this.#adopt(process),
+      ahead: [],
       evaluatedMs: 0,
       snapshotMs: 0,
     }

@@ -5,8 +5,7 @@ import type { Clock } from '../../../shared/src/kit/time.ts'
 import { admit, checkTags } from './admission.ts'
 import type { AoMessage, AoResult, Tag } from './ao-message.ts'
 import { ComputeLost } from './compute.ts'
-import type { AoProcess, Ledger, Slot, UnitsEntry } from './ledger.ts'
-import { messageOf } from './message-view.ts'
+import type { AoProcess, Ledger, UnitsEntry } from './ledger.ts'
 import { scheduleOutgoing } from './outgoing.ts'
 import type { Residence } from './residence.ts'
 import { failure } from './resident-process.ts'
@@ -225,24 +224,15 @@ export class Units {
   async #evaluateAll(process: AoProcess): Promise<void> {
     // Yields once, so that whoever schedules sees its own commit finished before evaluation begins.
     await Promise.resolve()
-    while (!this.#closed) {
-      const nonce = process.evaluated
-      const slot = process.slots[nonce]
-      if (!slot) return
-      await this.#evaluate(process, nonce, slot)
-    }
+    while (!this.#closed && process.evaluated < process.slots.length)
+      await this.#residence.evaluate(process, result => this.#record(process, result))
   }
 
-  async #evaluate(process: AoProcess, nonce: number, slot: Slot): Promise<void> {
-    const cause = this.ledger.item(slot.message)
-    if (!cause) throw new Error(`The ledger lacks the message ${slot.message}.`)
-    const message = messageOf(cause, process, nonce, slot, this.identity.scheduler)
-    await this.#residence.evaluate(process, message, result =>
-      this.#record(process, nonce, slot, cause, result),
-    )
-  }
-
-  #record(process: AoProcess, nonce: number, slot: Slot, cause: ParsedItem, result: AoResult): void {
+  #record(process: AoProcess, result: AoResult): void {
+    const nonce = process.evaluated
+    const slot = process.slots[nonce]
+    const cause = slot && this.ledger.item(slot.message)
+    if (!cause) throw new Error(`The ledger lacks the message of slot ${nonce} of process ${process.id}.`)
     const failed = result.Error === undefined ? {} : { failed: true as const }
     const entry: UnitsEntry = {
       header: { kind: 'result', process: process.id, slot: nonce, ...failed },
