@@ -1,4 +1,5 @@
 import {
+  type AoClient,
   type AoConfig,
   ApusError,
   checkProof,
@@ -43,11 +44,7 @@ export interface Traffic {
 const shares = z.object({ slashProver: z.int(), slashRequester: z.int() })
 
 /** What was proven about a job, from what the network published; undefined when nothing was. */
-export async function provenFault(
-  ao: ConstructorParameters<typeof NetworkFeed>[0],
-  file: NetworkFile,
-  id: JobId,
-): Promise<Fault | undefined> {
+export async function provenFault(ao: AoClient, file: NetworkFile, id: JobId): Promise<Fault | undefined> {
   const failed = Promise.withResolvers<never>()
   const options = { network: file.network, pollMs: POLL_MS, history: true, onError: failed.reject }
   const feed = new NetworkFeed(ao, options)
@@ -65,11 +62,10 @@ export async function provenFault(
   if (!won || !job || !model || slashed === undefined) return undefined
   const graphqlUrl = graphqlOf(file.ao)
   const gateway = new GatewayClient({ url: file.gateway ?? '' })
-  const proof = await fetchProof(won.id, { network: file.network, feed, record, gateway, graphqlUrl })
-  if (proof.kind !== 'step') return undefined
+  const proof = await fetchProof(won.id, { network: file.network, feed, record, gateway, graphqlUrl, ao })
   if (proof.kind !== 'step') return undefined
   const began = performance.now()
-  const story = checkProof(proof)
+  const story = await checkProof(proof)
   const checkMs = Math.round(performance.now() - began)
   const { slashProver, slashRequester } = shares.parse(JSON.parse(String(parameters)))
   const part = (millionths: number) => (BigInt(slashed) * BigInt(millionths)) / MILLIONTHS

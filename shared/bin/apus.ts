@@ -169,7 +169,8 @@ program
   .command('prove <dispute-or-job>')
   .description('write the proof of a fault to a file that anyone can check')
   .option('--out <file>', 'where to write it', 'proof.json')
-  .action(async (wanted: string, { out }: { out: string }) => {
+  .option('--unsigned', 'without what the accused’s wallet signed, where that cannot be had')
+  .action(async (wanted: string, { out, unsigned }: { out: string; unsigned?: boolean }) => {
     const { common, file, ao } = await openNetwork()
     if (!file.gateway || file.ao.mode !== 'legacy')
       throw new ApusError('no-gateway', 'The network file names no gateway to read messages from.')
@@ -188,11 +189,15 @@ program
       record,
       gateway: new GatewayClient({ url: file.gateway }),
       graphqlUrl: file.ao.graphqlUrl,
+      ao,
+      unsigned: unsigned ?? false,
     })
+    const { signed } = await checkProof(proof)
     await writeFile(out, `${JSON.stringify(proof, null, 1)}\n`)
-    const { kind, accused, job } = proof
-    say(common, { file: out, kind, accused, job: job.id }, [
-      `${out}  ${kind} against ${accused} in job ${job.id}`,
+    const { kind, accused } = proof
+    const job = proof.kind === 'equivocation' ? proof.job : proof.job.id
+    say(common, { file: out, kind, accused, job, signed }, [
+      `${out}  ${kind} against ${accused} in job ${job}${signed ? '' : ', without its signatures'}`,
     ])
   })
 
@@ -200,7 +205,7 @@ program
   .command('verify <file>')
   .description('check the proof of a fault offline; exit code 2 when it proves nothing')
   .action(async (path: string) => {
-    const story = checkProof(readProof(await readFile(path, 'utf8')))
+    const story = await checkProof(readProof(await readFile(path, 'utf8')))
     say(program.opts<Common>(), story, story.lines)
     if (!story.guilty) process.exitCode = 2
   })

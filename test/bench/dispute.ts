@@ -75,7 +75,7 @@ const { fault, wallMs } = await onNetwork()
 const measure = await measuring(Number(values.repeat))
 const { story, traffic, proof } = fault
 const embedded: Figures = {
-  shape: story.model,
+  shape: story.model ?? '',
   operation: story.operation,
   messages: traffic.messages,
   bytesTotal: traffic.bytes,

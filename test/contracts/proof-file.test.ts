@@ -1,17 +1,25 @@
 import {
+  type Address,
   address,
   checkProof,
+  commitmentOf,
   type DisputeMessage,
   evidenceKey,
   id32,
   openingMove,
   type ProofFile,
+  processId,
   readProof,
+  type Wallet,
 } from '@apus/shared'
 import { expect, it } from 'vitest'
 import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
+import { testWallet } from '../support/ao-units.ts'
+import { digestOf } from '../support/contracts.ts'
+import { altered } from '../support/dispute/altered.ts'
 import { flipBit } from '../support/dispute/flip.ts'
 import { stoppedAt, withWrongPiece } from '../support/dispute/lies.ts'
+import { keyOf, signedBy } from '../support/dispute/signed-by.ts'
 import { type Side, Trial } from '../support/dispute/trial.ts'
 import { listingOf } from '../support/listed-bundle.ts'
 
@@ -19,11 +27,11 @@ import { listingOf } from '../support/listed-bundle.ts'
 function claimOf({ world, job, bundle }: Trial, { miner, statement }: Side) {
   const { manifest, path } = listingOf(bundle)
   const view = world.job(job)
-  const { id, model, sampler, stop, maxTokens, promptTokens, promptLength } = view
+  const { id, model, sampler, stop, maxTokens, promptTokens } = view
   return {
     v: 1,
     network: world.network,
-    job: { id, class: view.class, model, sampler, stop, maxTokens, promptTokens, promptLength },
+    job: { id, class: view.class, model, sampler, stop, maxTokens, promptTokens },
     manifest: { leaf: manifest, path },
     accused: miner.address,
     statement,
@@ -34,7 +42,7 @@ function claimOf({ world, job, bundle }: Trial, { miner, statement }: Side) {
 const read = (file: unknown): ProofFile => readProof(JSON.stringify(file))
 
 /** Changes one field, named by its path, of a copy. */
-function tampered(file: ProofFile, path: string, value: unknown): unknown {
+function tampered(file: object, path: string, value: unknown): unknown {
   const copy = structuredClone(file) as unknown as Record<string, unknown>
   const names = path.split('.')
   const last = names.pop()!
@@ -43,25 +51,78 @@ function tampered(file: ProofFile, path: string, value: unknown): unknown {
   return copy
 }
 
+/** Changes a field of a JSON text. */
+const inText = (path: string, change: (text: string) => unknown) => (text: string) =>
+  JSON.stringify(tampered(JSON.parse(text), path, change))
+
 const turned = (text: string) => {
   const bytes = Buffer.from(text, 'base64')
   bytes[bytes.length - 1]! ^= 1
   return bytes.toString('base64')
 }
 
-function refuses(
+async function codeOf(file: unknown): Promise<string | undefined> {
+  try {
+    await checkProof(read(file))
+    return undefined
+  } catch (error) {
+    return (error as { code?: string }).code
+  }
+}
+
+async function refuses(
   file: ProofFile,
   tampers: readonly (readonly [path: string, value: unknown, code: string])[],
 ) {
-  for (const [path, value, code] of tampers) {
-    let said: string | undefined
-    try {
-      checkProof(read(tampered(file, path, value)))
-    } catch (error) {
-      said = (error as { code?: string }).code
-    }
-    expect([path, said]).toEqual([path, code])
+  for (const [path, value, code] of tampers)
+    expect([path, await codeOf(tampered(file, path, value))]).toEqual([path, code])
+}
+
+/** But for what the file only tells, any other letter or number in it is refused with a code. */
+async function everyChangeIsRefused(file: ProofFile, told: readonly string[] = []) {
+  for (const { path, value } of altered(file)) {
+    if (!told.includes(path)) expect([path, await codeOf(value)]).toEqual([path, expect.any(String)])
   }
+}
+
+/** The file as if the accused were a wallet, with what that wallet has signed. */
+async function signed(
+  file: ProofFile,
+  wallet: Wallet,
+  answers: Readonly<Record<string, Readonly<Record<string, string>>>> = {},
+) {
+  if (file.kind === 'equivocation') throw new TypeError('its messages are others')
+  const { network, job, statement, resultRoot } = file
+  const accused = wallet.address as Address
+  const salt = digestOf('a salt')
+  const commitment = commitmentOf(network, job.id, accused, salt, resultRoot)
+  const Job = job.id
+  const commit = { Action: 'Commit', Job, 'Output-Commitment': commitment }
+  const reveal = {
+    Action: 'Reveal',
+    Job,
+    Salt: salt,
+    Count: String(statement.count),
+    Finish: statement.finish,
+    'Checkpoint-Root': statement.checkpointRoot,
+    'Kv-Root': statement.kvRoot,
+    'Answer-Root': statement.answerRoot,
+  }
+  const said: Record<string, unknown> = {}
+  for (const [name, tags] of Object.entries(answers)) {
+    const { data: _, ...signature } = await signedBy(wallet, network, tags, (file as never)[name])
+    said[name] = signature
+  }
+  return read({
+    ...file,
+    accused,
+    signed: {
+      wallet: keyOf(wallet),
+      commit: await signedBy(wallet, network, commit),
+      reveal: await signedBy(wallet, network, reveal, JSON.stringify({ pieces: ['QQ=='] })),
+      ...said,
+    },
+  })
 }
 
 it('a proven step is a file that anyone can check, and that names the check when it was tampered with', async () => {
@@ -70,26 +131,27 @@ it('a proven step is a file that anyone can check, and that names the check when
   const lie = await trial.run(flipBit(trial.bundle, layout.layers[1]!.gateUp.first, 3, 6))
   const [liar, honest] = await trial.compute(lie)
   const opened = await trial.accuse(honest!.miner.address, liar!, honest!.run, lie)
-  const said = new Map<string, unknown>()
+  const said = new Map<string, string>()
   const { world, job } = trial
   const accused = liar!.miner.address
   const keep = (key: string) => {
     const text = world.entry('evidence', key)
-    if (text) said.set(key, JSON.parse(text))
+    if (text) said.set(key, text)
   }
   const played = await trial.play(opened.id, honest!.run, liar!, {
     evidence: lie,
     tamper: ({ position = 0, stage = 0, operation = 0 }, message: DisputeMessage) => {
       keep(evidenceKey.stages(job, accused, position))
-      keep(evidenceKey.operations(job, accused, position, stage))
       keep(evidenceKey.chunks(job, accused, position, stage, operation))
       return message
     },
   })
   const { position = 0, stage = 0, operation = 0, chunk } = played.view
+  const claim = claimOf(trial, liar!)
   const file = read({
     kind: 'step',
-    ...claimOf(trial, liar!),
+    ...claim,
+    job: { ...claim.job, promptLength: world.job(job).promptLength },
     dispute: id32.parse(opened.id),
     challenger: address.parse(honest!.miner.address),
     position,
@@ -97,25 +159,40 @@ it('a proven step is a file that anyone can check, and that names the check when
     operation,
     chunk,
     stages: said.get(evidenceKey.stages(job, accused, position)),
-    operations: said.get(evidenceKey.operations(job, accused, position, stage)),
-    value: said.get(evidenceKey.chunks(job, accused, position, stage, operation)),
+    value: JSON.parse(said.get(evidenceKey.chunks(job, accused, position, stage, operation))!),
     proof: played.messages.at(-1)!.data,
   })
-  const story = checkProof(file)
+  const story = await checkProof(file)
   expect(story).toMatchObject({ guilty: true, token: 3, place: 'layer 2', operation: 'gate_up.0' })
   expect(story.lines.join('\n')).toContain('At chosen token 3 (position 6), in layer 2, operation gate_up.0')
-  refuses(file, [
+  await refuses(file, [
     ['manifest.path', '', 'wrong-manifest'],
     ['statement.count', 5, 'wrong-result-root'],
     ['accused', 'nobody', 'bad-data'],
-    ['stages.checkpoint.path', '', 'wrong-checkpoint'],
-    ['stages.digests', turned, 'wrong-stages'],
-    ['operations.digests', turned, 'wrong-operations'],
+    ['stages', inText('checkpoint.path', () => ''), 'wrong-checkpoint'],
+    ['stages', inText('digests', turned), 'wrong-stages'],
+    ['stages', inText('operations', () => ''), 'wrong-operations'],
+    ['stages', '{}', 'bad-data'],
+    ['operations', '{}', 'wrong-operations'],
     ['value.values', turned, 'wrong-chunks'],
     ['proof.inputs', [], 'wrong-inputs'],
     ['proof.inputs.0.leaf', turned, 'wrong-path'],
     ['chunk', 9999, 'out-of-range'],
   ])
+
+  const wallet = await testWallet()
+  const about = { Action: 'Answer-Stages', Dispute: opened.id, Job: job, Position: String(position) }
+  const whole = await signed(file, wallet, { stages: about })
+  expect(await checkProof(whole)).toMatchObject({ guilty: true, signed: true })
+  await everyChangeIsRefused(whole, ['dispute', 'challenger'])
+  const other = await signed(file, wallet, { stages: { ...about, Position: String(position + 1) } })
+  expect(await codeOf(other)).toBe('wrong-message')
+  const elsewhere = await signed({ ...file, network: processId.parse(digestOf('elsewhere')) }, wallet, {
+    stages: about,
+  })
+  expect(await codeOf({ ...whole, signed: (elsewhere as typeof whole).signed })).toBe('bad-signature')
+  const foreign = { ...whole, accused: liar!.miner.address }
+  expect(await codeOf(foreign)).toBe('wrong-wallet')
 })
 
 it.each([
@@ -141,14 +218,15 @@ it.each([
   expect(seat.slashed).toBeDefined()
   const index = Number(message.tags.Index)
   const file = read({ kind, ...claimOf(trial, liar!), index, proof: message.data })
-  const story = checkProof(file)
+  const story = await checkProof(file)
   expect(story).toMatchObject({ guilty: true, token: 2, operation })
-  expect(story.lines.at(-1)).toContain('at fault')
+  expect(story.lines.at(-2)).toContain('at fault')
   const path = kind === 'structure' ? 'proof.leaf' : 'proof.piece.leaf'
-  refuses(file, [
+  await refuses(file, [
     [path, turned, 'wrong-path'],
     ['index', 0, 'wrong-path'],
     ['resultRoot', seat.commitment, 'wrong-result-root'],
     ['manifest.leaf', turned, 'wrong-manifest'],
   ])
+  await everyChangeIsRefused(await signed(file, await testWallet()))
 })

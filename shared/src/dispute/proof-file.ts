@@ -5,34 +5,39 @@ import { ApusError } from '../kit/errors.ts'
 import { checkpointLeaf } from '../machine/commitments.ts'
 import { bundleLayout } from '../machine/layout.ts'
 import { decodeManifest } from '../machine/manifest.ts'
+import { stageCount } from '../machine/plan.ts'
 import { choosesAt, type RunTerms } from '../machine/plan-parts.ts'
 import { jobNoise } from '../machine/sampler.ts'
-import { disputePayloads, provenLeaf, statementView } from '../protocol/dispute.ts'
+import { type DisputePayload, disputePayloads, provenLeaf, statementView } from '../protocol/dispute.ts'
 import { address, digestText, id32, jobId, modelId, processId } from '../protocol/identity.ts'
 import { stopStrings } from '../protocol/job.ts'
 import { resultRoot } from '../protocol/round.ts'
 import { samplerSettings } from '../protocol/sampler.ts'
+import { operationsOfStage, showsOperations } from './chunks.ts'
+import { checkEquivocation, equivocationProof } from './equivocation-proof.ts'
 import { equalBytes, fromBase64, fromHashes } from './message.ts'
 import { type Accusation, brokenRule, shownPieces } from './one-message-proof.ts'
+import type { ProofStory } from './proof-story.ts'
 import { judgeStep } from './referee.ts'
+import { checkRevealed, checkSigned, messageSignature, signedClaim } from './signed-messages.ts'
 import { digestOfLeaves, rootOfRange, valueLeaf } from './value-tree.ts'
 
 const CHECKPOINT_DIGEST_AT = 9
 
+const job = z.strictObject({
+  id: jobId,
+  class: z.string(),
+  model: modelId,
+  sampler: samplerSettings,
+  stop: stopStrings,
+  maxTokens: z.int(),
+  promptTokens: digestText,
+})
+
 const common = {
   v: z.literal(1),
   network: processId,
-  job: z.strictObject({
-    id: jobId,
-    class: z.string(),
-    model: modelId,
-    sampler: samplerSettings,
-    stop: stopStrings,
-    maxTokens: z.int(),
-    promptTokens: digestText,
-    /** Of the job's prompt, in tokens; known once a step of it was disputed. */
-    promptLength: z.int().min(1).optional(),
-  }),
+  job,
   /** First leaf of the bundle with its path to the model's id. */
   manifest: provenLeaf,
   accused: address,
@@ -44,36 +49,45 @@ const common = {
 const step = z.strictObject({
   kind: z.literal('step'),
   ...common,
+  /** `promptLength`: of the job's prompt, in tokens. */
+  job: job.extend({ promptLength: z.int().min(1) }),
   dispute: id32,
   challenger: address,
-  position: z.int(),
-  stage: z.int(),
-  operation: z.int(),
-  chunk: z.int(),
-  /** The accused's answers as it gave them, and the proof against it. */
-  stages: disputePayloads['Answer-Stages'],
-  operations: disputePayloads['Answer-Operations'],
+  position: z.int().min(0),
+  stage: z.int().min(0),
+  operation: z.int().min(0),
+  chunk: z.int().min(0),
+  /** Data of its Answer-Stages, and of its Answer-Operations where the stages do not show the operations. */
+  stages: z.string(),
+  operations: z.string().optional(),
+  /** Its value of the operation, which stands under the digest of the operation. */
   value: disputePayloads['Answer-Chunks'],
   proof: disputePayloads['Prove-Step'],
+  signed: signedClaim
+    .extend({ stages: messageSignature, operations: messageSignature.optional() })
+    .optional(),
 })
 const structure = z.strictObject({
   kind: z.literal('structure'),
   ...common,
+  signed: signedClaim.optional(),
   index: z.int().min(0),
   proof: disputePayloads['Prove-Structure'],
 })
 const answer = z.strictObject({
   kind: z.literal('answer'),
   ...common,
+  signed: signedClaim.optional(),
   index: z.int().min(0),
   proof: disputePayloads['Prove-Answer'],
 })
 
 /** Everything that a proven fault rests on: whoever has it needs no network to check it. */
-export const proofFileSchema = z.discriminatedUnion('kind', [step, structure, answer])
+export const proofFileSchema = z.discriminatedUnion('kind', [step, structure, answer, equivocationProof])
 
 export type ProofFile = z.output<typeof proofFileSchema>
 export type StepProof = z.output<typeof step>
+type ClaimProof = Exclude<ProofFile, { kind: 'equivocation' }>
 
 /** Reads the text of a proof file. Errors: `bad-data` names the first field that is not as it must be. */
 export function readProof(text: string): ProofFile {
@@ -91,26 +105,21 @@ function parsed(text: string): unknown {
   }
 }
 
-/** What a checked proof tells, for people. */
-export interface ProofStory {
-  readonly guilty: boolean
-  readonly model: string
-  readonly operation: string
-  /** `embedding`, `layer n` (from 1) or `head`. */
-  readonly place: string
-  /** Number of the chosen token (from 1), or undefined for a token of the prompt. */
-  readonly token: number | undefined
-  readonly claimed: string
-  readonly expected: string
-  readonly lines: readonly string[]
-}
-
 /**
  * Checks the whole argument of a proof offline: the roots that the accused committed to, its answers under them, every
  * input under those or under the model, and the arithmetic. Errors name the check that fails: `wrong-manifest`,
- * `wrong-result-root`, `wrong-checkpoint`, `wrong-stages`, `wrong-prompt`, those of `judgeStep` and of proofs in one message.
+ * `wrong-result-root`, `wrong-checkpoint`, `wrong-stages`, those of `judgeStep` and of proofs in one message.
  */
-export function checkProof(file: ProofFile): ProofStory {
+export async function checkProof(file: ProofFile): Promise<ProofStory> {
+  if (file.kind === 'equivocation') return checkEquivocation(file)
+  const story = claimStory(file)
+  if (file.signed) await checkWallet(file, file.signed)
+  return { ...story, signed: file.signed !== undefined, lines: [...story.lines, trustOf(file)] }
+}
+
+type ClaimStory = Omit<ProofStory, 'signed'>
+
+function claimStory(file: ClaimProof): ClaimStory {
   const terms = termsOf(file)
   const root = resultRoot(file.network, file.job, { promptTokens: file.job.promptTokens, ...file.statement })
   if (root !== file.resultRoot)
@@ -123,7 +132,36 @@ export function checkProof(file: ProofFile): ProofStory {
     : answerStory(file, terms, accusation)
 }
 
-const introduction = (file: ProofFile, { manifest }: RunTerms): string[] => [
+/** Checks that the accused's own wallet signed what the proof rests on. */
+async function checkWallet(file: ClaimProof, signed: NonNullable<ClaimProof['signed']>): Promise<void> {
+  const { network, accused, job, statement, resultRoot } = file
+  const { wallet, commit, reveal } = signed
+  const speaker = { network, accused, wallet }
+  await checkRevealed({ ...speaker, job: job.id, statement, resultRoot, commit, reveal })
+  if (file.kind !== 'step' || file.signed === undefined) return
+  const place = { Job: job.id, Position: String(file.position) }
+  await checkSigned({ ...file.signed.stages, data: file.stages }, speaker, {
+    Action: 'Answer-Stages',
+    ...place,
+  })
+  if ((file.operations === undefined) !== (file.signed.operations === undefined))
+    throw invalid('bad-data', 'The operations go with their signature.')
+  if (file.operations !== undefined && file.signed.operations !== undefined)
+    await checkSigned({ ...file.signed.operations, data: file.operations }, speaker, {
+      Action: 'Answer-Operations',
+      ...place,
+      Stage: String(file.stage),
+    })
+}
+
+const trustOf = ({ kind, signed }: ClaimProof): string => {
+  const isStep = kind === 'step'
+  return signed
+    ? `The miner's wallet signed its commitment, its reveal${isStep ? ' and its answers' : ''}.`
+    : `The file has no signature of the miner's wallet: that it committed to this result${isStep ? ' and answered so' : ''} is on trust.`
+}
+
+const introduction = (file: ClaimProof, { manifest }: RunTerms): string[] => [
   `Job ${file.job.id}, model ${manifest.name} (${file.job.model}).`,
   `Miner ${file.accused} committed to the result ${file.resultRoot}.`,
 ]
@@ -132,7 +170,7 @@ function structureStory(
   file: Extract<ProofFile, { kind: 'structure' }>,
   terms: RunTerms,
   accusation: Accusation,
-): ProofStory {
+): ClaimStory {
   const broken = brokenRule(accusation, file.proof)
   const what = file.proof.tree === 'prompt' ? 'leaf of the prompt' : 'checkpoint'
   const token = file.proof.tree === 'prompt' ? undefined : file.index + 1
@@ -160,7 +198,7 @@ function answerStory(
   file: Extract<ProofFile, { kind: 'answer' }>,
   terms: RunTerms,
   accusation: Accusation,
-): ProofStory {
+): ClaimStory {
   const { token, said, own } = shownPieces(accusation, file.proof)
   const guilty = !equalBytes(said, own)
   const [claimed, expected] = [hex(said), hex(own)]
@@ -184,13 +222,14 @@ function answerStory(
   }
 }
 
-function stepStory(file: StepProof, terms: RunTerms): ProofStory {
+function stepStory(file: StepProof, terms: RunTerms): ClaimStory {
   const { manifest, promptLength } = terms
   const { position, stage, statement } = file
-  if (file.job.promptLength === undefined)
-    throw invalid('wrong-prompt', 'The file does not say how long the prompt is.')
-  const stages = fromHashes(file.stages.digests)
-  if (choosesAt(terms, position)) checkCheckpoint(file, terms, stages)
+  if (position > promptLength + statement.count - 2 || stage >= stageCount(terms, position))
+    throw invalid('out-of-range', 'The run has no such position or stage.')
+  const shown = payloadOf('Answer-Stages', file.stages)
+  const stages = fromHashes(shown.digests)
+  if (choosesAt(terms, position)) checkCheckpoint(file, terms, shown)
   const { verdict, operation, expected, claimed } = judgeStep({
     terms,
     model: file.job.model,
@@ -201,7 +240,7 @@ function stepStory(file: StepProof, terms: RunTerms): ProofStory {
     operation: file.operation,
     chunk: file.chunk,
     stages,
-    operations: fromHashes(file.operations.digests),
+    operations: operationsOf(file, terms, shown),
     answer:
       'values' in file.value
         ? { values: fromBase64(file.value.values) }
@@ -235,7 +274,30 @@ function stepStory(file: StepProof, terms: RunTerms): ProofStory {
   }
 }
 
-function termsOf({ job, manifest: shown }: ProofFile): RunTerms {
+/** The digests of the stage's operations: shown with the stages where they are few enough, else asked for. */
+function operationsOf(
+  file: StepProof,
+  terms: RunTerms,
+  shown: DisputePayload<'Answer-Stages'>,
+): Uint8Array[] {
+  const { position, stage, operations } = file
+  if (showsOperations(terms, position) !== (operations === undefined))
+    throw invalid('wrong-operations', 'The operations are not where they belong.')
+  return operations === undefined
+    ? operationsOfStage(terms, position, stage, fromHashes(shown.operations ?? ''))
+    : fromHashes(payloadOf('Answer-Operations', operations).digests)
+}
+
+function payloadOf<A extends 'Answer-Stages' | 'Answer-Operations'>(
+  action: A,
+  text: string,
+): DisputePayload<A> {
+  const read = disputePayloads[action].safeParse(parsed(text))
+  if (read.success) return read.data as DisputePayload<A>
+  throw invalid('bad-data', `The Data of ${action} is not as it must be.`)
+}
+
+function termsOf({ job, manifest: shown }: ClaimProof): RunTerms {
   const leaf = fromBase64(shown.leaf)
   const manifest = decodeManifest(leaf)
   const layout = bundleLayout(manifest)
@@ -246,7 +308,7 @@ function termsOf({ job, manifest: shown }: ProofFile): RunTerms {
   return {
     manifest,
     layout,
-    promptLength: job.promptLength ?? 1,
+    promptLength: 'promptLength' in job ? job.promptLength : 1,
     sampler: job.sampler,
     noise: jobNoise(job.id, job.sampler.seed),
     maxTokens: job.maxTokens,
@@ -255,8 +317,12 @@ function termsOf({ job, manifest: shown }: ProofFile): RunTerms {
 }
 
 /** From the last prompt position on the digests of the stages follow from the checkpoint that the accused committed to. */
-function checkCheckpoint(file: StepProof, terms: RunTerms, stages: readonly Uint8Array[]): void {
-  const { checkpoint } = file.stages
+function checkCheckpoint(
+  file: StepProof,
+  terms: RunTerms,
+  { digests, checkpoint }: DisputePayload<'Answer-Stages'>,
+): void {
+  const stages = fromHashes(digests)
   const { layers } = terms.manifest
   const leaf = fromBase64(checkpoint?.leaf ?? '')
   const index = file.position - terms.promptLength + 1

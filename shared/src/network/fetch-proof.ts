@@ -1,10 +1,20 @@
 import { z } from 'zod'
+import type { AoClient } from '../ao/ao-client.ts'
 import type { GatewayClient } from '../arweave/gateway-client.ts'
+import { fromBase64 } from '../dispute/message.ts'
 import { type ProofFile, proofFileSchema } from '../dispute/proof-file.ts'
 import { ApusError } from '../kit/errors.ts'
-import { evidenceKey, type StatementView } from '../protocol/dispute.ts'
-import type { Address, ProcessId } from '../protocol/identity.ts'
-import type { JobView } from '../protocol/job.ts'
+import {
+  answerMessageKey,
+  type DisputeView,
+  disputePayloads,
+  evidenceKey,
+  type StatementView,
+} from '../protocol/dispute.ts'
+import type { ProcessId } from '../protocol/identity.ts'
+import type { JobView, SeatView } from '../protocol/job.ts'
+import { readCommitmentBytes } from '../protocol/statement.ts'
+import { fetchSigned, type OfWallet } from './fetch-signed.ts'
 import type { NetworkFeed } from './network-feed.ts'
 
 const tag = z.object({ name: z.string(), value: z.string() })
@@ -48,87 +58,202 @@ interface Sources {
   readonly record: DisputeRecord
   readonly gateway: Pick<GatewayClient, 'read'>
   readonly graphqlUrl: string
+  /** Gives messages as they were signed. */
+  readonly ao: Pick<AoClient, 'message'>
+  /** Leaves out what the accused's wallet signed. */
+  readonly unsigned?: boolean
 }
 
 /**
  * The proof of a dispute, or of the first fault that was proven in a job, from what the network published and the
- * messages that were sent to it. Errors: `no-proof` when nothing was proven, and those of the gateway.
+ * messages that were sent to it. Errors: `no-proof` when nothing was proven, `unsigned` when what the accused signed cannot
+ * be had and was not left out, and those of the gateway.
  */
 export async function fetchProof(wanted: string, from: Sources): Promise<ProofFile> {
   const { mirror } = from.feed
   const proven = [...mirror.disputes.values()].filter(d => d.state === 'proven')
   const dispute = proven.find(d => d.id === wanted) ?? proven.find(d => d.job === wanted)
   const job = mirror.jobs.get((dispute?.job ?? wanted) as JobView['id'])
-  if (job === undefined) throw noProof('Nothing was proven under this id.')
-  if (dispute === undefined) return oneMessageProof(job, from)
-  const { position, stage = 0, operation = 0 } = dispute
-  if (position === undefined) throw noProof('The dispute came to no step.')
-  const said = (key: string): unknown => JSON.parse(from.record.answers.get(key) ?? 'null')
-  return proofFileSchema.parse({
+  const seat = job?.seats.find(
+    ({ miner, messages }) => messages?.proof !== undefined && (dispute?.accused ?? miner) === miner,
+  )
+  const id = seat?.messages?.proof
+  if (job === undefined || seat === undefined || id === undefined)
+    throw noProof('Nothing was proven under this id.')
+  const sent = await sentTo(from, { ids: [id] })
+  const fault = { job, seat, sent, dispute, from }
+  switch (tagOf(sent, 'Action')) {
+    case 'Prove-Step':
+      return proofFileSchema.parse(await stepProof(fault))
+    case 'Prove-Structure':
+      return proofFileSchema.parse(await oneMessageProof('structure', fault))
+    case 'Prove-Answer':
+      return proofFileSchema.parse(await oneMessageProof('answer', fault))
+    case 'Prove-Equivocation':
+      return proofFileSchema.parse(await equivocationProofOf(fault))
+    default:
+      throw noProof('What the fault was proven by is no kind of proof that is known here.')
+  }
+}
+
+/** A seat that was convicted by a message. */
+interface Fault {
+  readonly job: JobView
+  readonly seat: SeatView
+  readonly sent: Sent
+  readonly dispute: DisputeView | undefined
+  readonly from: Sources
+}
+
+async function stepProof({ job, seat, sent, dispute, from }: Fault) {
+  if (dispute?.position === undefined) throw noProof('The dispute came to no step.')
+  const { position, stage = 0, operation = 0, chunk, challenger } = dispute
+  const { answers } = from.record
+  const stagesKey = evidenceKey.stages(job.id, seat.miner, position)
+  const operationsKey = evidenceKey.operations(job.id, seat.miner, position, stage)
+  /** Operations that were shown with the stages came in no message of their own. */
+  const operationsId = answers.get(answerMessageKey(operationsKey))
+  const claim = await claimOf(job, seat, from)
+  const signed = claim.signed && {
+    ...claim.signed,
+    stages: await signatureOf(from, seat, answers.get(answerMessageKey(stagesKey))),
+    operations: operationsId && (await signatureOf(from, seat, operationsId)),
+  }
+  return {
     kind: 'step',
-    ...(await claimOf(job, dispute.accused, from)),
+    ...claim,
+    job: { ...claim.job, promptLength: job.promptLength },
+    signed,
     dispute: dispute.id,
-    challenger: dispute.challenger,
+    challenger,
     position,
     stage,
     operation,
-    chunk: dispute.chunk,
-    stages: said(evidenceKey.stages(job.id, dispute.accused, position)),
-    operations: said(evidenceKey.operations(job.id, dispute.accused, position, stage)),
-    value: said(evidenceKey.chunks(job.id, dispute.accused, position, stage, operation)),
-    proof: (await sentTo(from, { Action: 'Prove-Step', Dispute: dispute.id })).data,
-  })
+    chunk,
+    stages: answers.get(stagesKey),
+    operations: operationsId && answers.get(operationsKey),
+    value: JSON.parse(
+      answers.get(evidenceKey.chunks(job.id, seat.miner, position, stage, operation)) ?? 'null',
+    ),
+    proof: sent.data,
+  }
 }
 
-const ONE_MESSAGE = { 'Prove-Structure': 'structure', 'Prove-Answer': 'answer' } as const
+async function signatureOf(from: Sources, { miner }: SeatView, id: string | undefined) {
+  const { data: _, ...signature } = (await fetchSigned(from, miner, id)).message
+  return signature
+}
 
-/** The proof in one message against a seat that was convicted without a dispute. */
-async function oneMessageProof(job: JobView, from: Sources): Promise<ProofFile> {
-  for (const { miner } of job.seats.filter(({ slashed }) => slashed !== undefined)) {
-    for (const [action, kind] of Object.entries(ONE_MESSAGE)) {
-      const sent = await sentTo(from, { Action: action, Job: job.id, Accused: miner }).catch(() => undefined)
-      if (sent === undefined) continue
-      const claim = await claimOf(job, miner, from)
-      const index = Number(sent.tags.find(({ name }) => name === 'Index')?.value)
-      return proofFileSchema.parse({ kind, ...claim, index, proof: sent.data })
-    }
+const oneMessageProof = async (kind: 'structure' | 'answer', { job, seat, sent, from }: Fault) => ({
+  kind,
+  ...(await claimOf(job, seat, from)),
+  index: Number(tagOf(sent, 'Index')),
+  proof: sent.data,
+})
+
+async function equivocationProofOf({ job, seat, sent, from }: Fault) {
+  const { said } = disputePayloads['Prove-Equivocation'].parse(sent.data)
+  const spoke = said.flatMap(({ statement }) => readCommitmentBytes(fromBase64(statement))?.peer ?? [])
+  const peers = [...new Set(spoke)]
+  const { model, sampler, stop, maxTokens, promptTokens } = job
+  const isRevealed = said.length === 1
+  return {
+    kind: 'equivocation',
+    v: 1,
+    network: from.network,
+    job: job.id,
+    accused: seat.miner,
+    peers,
+    said,
+    revealed: isRevealed
+      ? { class: job.class, model, sampler, stop, maxTokens, promptTokens, ...statementOf(job, seat, from) }
+      : undefined,
+    signed: from.unsigned
+      ? undefined
+      : { ...(await registered(from, seat, peers)), ...(isRevealed ? await signedClaimOf(seat, from) : {}) },
   }
-  throw noProof('No step and no leaf of this job was proven wrong.')
+}
+
+/** The messages by which the accused's wallet registered peers. */
+async function registered(from: Sources, { miner }: SeatView, peers: readonly string[]) {
+  const found: OfWallet[] = []
+  for (const peer of peers) {
+    const tags = { Action: 'Register', 'Peer-Id': peer }
+    const id = await idOf(from, { owners: [miner], ...filterOf(from, tags) })
+    found.push(await fetchSigned(from, miner, id))
+  }
+  return { wallet: found[0]?.wallet, registers: found.map(({ message }) => message) }
 }
 
 /** What the accused claimed, with the model's first leaf. */
-async function claimOf(job: JobView, accused: Address, from: Sources) {
-  const listing = await sentTo(from, { Action: 'List-Model', Model: job.model })
+async function claimOf(job: JobView, seat: SeatView, from: Sources) {
+  const listing = await sentTo(from, filterOf(from, { Action: 'List-Model', Model: job.model }))
   const { manifest, path } = z.object({ manifest: z.string(), path: z.string() }).parse(listing.data)
-  const { id, model, sampler, stop, maxTokens, promptTokens, promptLength } = job
+  const { id, model, sampler, stop, maxTokens, promptTokens } = job
+  const claim = statementOf(job, seat, from)
   return {
     v: 1,
     network: from.network,
-    job: { id, class: job.class, model, sampler, stop, maxTokens, promptTokens, promptLength },
+    job: { id, class: job.class, model, sampler, stop, maxTokens, promptTokens },
     manifest: { leaf: manifest, path },
-    accused,
-    statement: from.record.statements.get(`${job.id}.${accused}`),
-    resultRoot: job.seats.find(({ miner }) => miner === accused)?.resultRoot,
+    accused: seat.miner,
+    ...claim,
+    signed: from.unsigned ? undefined : await signedClaimOf(seat, from),
   }
+}
+
+const statementOf = (job: JobView, { miner, resultRoot }: SeatView, { record }: Sources) => ({
+  statement: record.statements.get(`${job.id}.${miner}`),
+  resultRoot,
+})
+
+async function signedClaimOf({ miner, messages }: SeatView, from: Sources) {
+  const { wallet, message: commit } = await fetchSigned(from, miner, messages?.commit)
+  const { message: reveal } = await fetchSigned(from, miner, messages?.reveal)
+  return { wallet, commit, reveal }
 }
 
 const noProof = (message: string) => new ApusError('no-proof', message)
 
-/** The last message to the network with these tags: its Data, as JSON, and its tags. */
-async function sentTo(
-  { network, gateway, graphqlUrl }: Sources,
-  tags: Readonly<Record<string, string>>,
-): Promise<{ readonly data: unknown; readonly tags: readonly z.output<typeof tag>[] }> {
-  const filters = Object.entries(tags).map(([name, value]) => ({ name, values: [value] }))
-  const query =
-    'query($tags: [TagFilter!], $to: [String!]) { transactions(tags: $tags, recipients: $to, first: 1) { edges { node { id tags { name value } } } } }'
+interface Sent {
+  readonly data: unknown
+  readonly tags: readonly z.output<typeof tag>[]
+}
+
+const tagOf = ({ tags }: Sent, name: string): string | undefined => tags.find(tag => tag.name === name)?.value
+
+/** Which messages a gateway is asked for. */
+interface Filter {
+  readonly ids?: readonly string[]
+  readonly owners?: readonly string[]
+  readonly recipients?: readonly string[]
+  readonly tags?: readonly { readonly name: string; readonly values: readonly string[] }[]
+}
+
+const filterOf = ({ network }: Sources, tags: Readonly<Record<string, string>>): Filter => ({
+  recipients: [network],
+  tags: Object.entries(tags).map(([name, value]) => ({ name, values: [value] })),
+})
+
+/** The last message that the filter lets pass, or undefined. */
+async function lastOf({ graphqlUrl }: Sources, filter: Filter) {
+  const query = `query($ids: [ID!], $owners: [String!], $recipients: [String!], $tags: [TagFilter!]) {
+    transactions(ids: $ids, owners: $owners, recipients: $recipients, tags: $tags, first: 1) {
+      edges { node { id tags { name value } } } } }`
   const response = await fetch(graphqlUrl, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ query, variables: { tags: filters, to: [network] } }),
+    body: JSON.stringify({ query, variables: filter }),
   })
-  const { data } = found.parse(await response.json())
-  const node = data.transactions.edges[0]?.node
-  if (node === undefined) throw noProof(`The gateway knows no ${tags.Action} message of this network.`)
-  return { data: JSON.parse(Buffer.from(await gateway.read(node.id)).toString('utf8')), tags: node.tags }
+  return found.parse(await response.json()).data.transactions.edges[0]?.node
+}
+
+const idOf = async (from: Sources, filter: Filter): Promise<string | undefined> =>
+  (await lastOf(from, filter))?.id
+
+/** The last such message: its Data, as JSON, and its tags. */
+async function sentTo(from: Sources, filter: Filter): Promise<Sent> {
+  const node = await lastOf(from, filter)
+  if (node === undefined) throw noProof('The gateway does not know a message that the proof needs.')
+  return { data: JSON.parse(Buffer.from(await from.gateway.read(node.id)).toString('utf8')), tags: node.tags }
 }

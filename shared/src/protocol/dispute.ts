@@ -141,6 +141,9 @@ export const statementView = z.object({
 })
 export type StatementView = z.infer<typeof statementView>
 
+/** The key under `evidence` of the id of the message that brought the answer with this key. */
+export const answerMessageKey = (key: string): string => `${key}.message`
+
 /** The key of an answer under `evidence`; its text is the Data of the answer as it came. */
 export const evidenceKey = {
   level: (job: string, accused: string, tree: string, level: number, node: number): string =>

@@ -49,7 +49,7 @@ const statementOf = (s: CommitmentStatement) => ({
   p: s.peer,
 })
 
-const wireForm = z.strictObject({
+const statementForm = z.strictObject({
   v: z.literal(1),
   d: z.literal('apus/commitment'),
   n: processId,
@@ -57,11 +57,32 @@ const wireForm = z.strictObject({
   m: address,
   c: digestText,
   p: z.string().max(64),
+})
+const wireForm = statementForm.extend({
   s: z.instanceof(Uint8Array).refine(s => s.length === 64),
+})
+
+const fromForm = ({ n, j, m, c, p }: z.output<typeof statementForm>): CommitmentStatement => ({
+  network: n,
+  job: j,
+  miner: m,
+  commitment: c,
+  peer: p,
 })
 
 /** The bytes that a node key signs. */
 export const commitmentBytes = (s: CommitmentStatement): Uint8Array => encodeCanonical(statementOf(s))
+
+/** What the bytes that a node key signed say; undefined when they are no statement of a commitment. */
+export function readCommitmentBytes(bytes: Uint8Array): CommitmentStatement | undefined {
+  if (bytes.length > MAX_COMMITMENT_BYTES) return undefined
+  try {
+    const read = statementForm.safeParse(decodeCanonical(bytes))
+    return read.success ? fromForm(read.data) : undefined
+  } catch {
+    return undefined
+  }
+}
 
 export const signCommitment = (statement: CommitmentStatement, sign: Sign): SignedCommitment => ({
   ...statement,
@@ -89,8 +110,7 @@ export function decodeCommitment(bytes: Uint8Array): SignedCommitment {
       blame: 'peer',
       cause: read.error,
     })
-  const { n, j, m, c, p, s } = read.data
-  return { network: n, job: j, miner: m, commitment: c, peer: p, signature: s }
+  return { ...fromForm(read.data), signature: read.data.s }
 }
 
 /** The node's half of a wallet↔peer binding: `Node-Signature` of Register, base64url of 64 bytes. */

@@ -1,0 +1,130 @@
+import { z } from 'zod'
+import { ApusError } from '../kit/errors.ts'
+import { statementView } from '../protocol/dispute.ts'
+import { address, digestText, id32, jobId, modelId, processId } from '../protocol/identity.ts'
+import { stopStrings } from '../protocol/job.ts'
+import { commitmentOf, resultRoot } from '../protocol/round.ts'
+import { samplerSettings } from '../protocol/sampler.ts'
+import { readCommitmentBytes, verifyCommitment } from '../protocol/statement.ts'
+import { fromBase64, toBase64 } from './message.ts'
+import type { ProofStory } from './proof-story.ts'
+import { checkRevealed, checkSigned, signedClaim, signedMessage } from './signed-messages.ts'
+
+const bytesText = z.base64().refine(text => toBase64(fromBase64(text)) === text, 'must be base64')
+
+/** The result that a seat has revealed, with what of the job fixes its root. */
+const revealedResult = z.strictObject({
+  class: z.string(),
+  model: modelId,
+  sampler: samplerSettings,
+  stop: stopStrings,
+  maxTokens: z.int(),
+  promptTokens: digestText,
+  statement: statementView,
+  resultRoot: digestText,
+})
+
+/** One key that said two things of one seat: two signed commitments, or one and what the seat has revealed. */
+export const equivocationProof = z.strictObject({
+  kind: z.literal('equivocation'),
+  v: z.literal(1),
+  network: processId,
+  job: jobId,
+  accused: address,
+  /** Peers whose keys speak for the accused: those that the statements name, in their order. */
+  peers: z.array(z.string()).min(1).max(2),
+  said: z
+    .array(z.strictObject({ statement: bytesText, signature: bytesText, salt: id32, root: id32 }))
+    .min(1)
+    .max(2),
+  revealed: revealedResult.optional(),
+  /** `registers`: the messages by which the accused registered the peers, in their order. */
+  signed: signedClaim
+    .partial({ commit: true, reveal: true })
+    .extend({ registers: z.array(signedMessage) })
+    .optional(),
+})
+export type EquivocationProof = z.output<typeof equivocationProof>
+
+/**
+ * Checks that one registered key signed two commitments of one seat that open to different results, or one to another
+ * result than the seat revealed. Errors: `bad-data`, `bad-statement`, `other-seat`, `wrong-key`, `wrong-opening`,
+ * `bad-signature`, `same-root`, `wrong-result-root`, and those of `checkSigned`.
+ */
+export async function checkEquivocation(file: EquivocationProof): Promise<ProofStory> {
+  const { job, accused, said, revealed, signed } = file
+  if ((said.length === 1) !== (revealed !== undefined))
+    throw invalid('bad-data', 'One statement goes with what was revealed, two go without.')
+  const opened = said.map(statement => openedBy(file, statement))
+  const peers = [...new Set(opened.map(({ peer }) => peer))]
+  if (peers.join() !== file.peers.join())
+    throw invalid('wrong-key', 'The key of a statement is not one of the miner.')
+  const [first, second] = [
+    ...opened.map(({ root }) => root),
+    ...(revealed ? [revealedRoot(file, revealed)] : []),
+  ]
+  if (first === undefined || second === undefined || first === second)
+    throw invalid('same-root', 'Both statements open to the same root.')
+  if (signed) await checkWallet(file, signed)
+  return {
+    guilty: true,
+    model: revealed?.model,
+    operation: 'equivocation',
+    place: 'the commitment',
+    token: undefined,
+    claimed: first,
+    expected: second,
+    signed: signed !== undefined,
+    lines: [
+      `Job ${job}, miner ${accused}, node ${peers.join(' and ')}.`,
+      'A run has one result, and of this one:',
+      `  the node signed  ${first}`,
+      `  ${revealed ? 'the miner said ' : 'the node signed'}  ${second}`,
+      'Proven: the key has said two things of one seat. The miner is at fault.',
+      signed
+        ? `The miner's wallet signed that this is its node${revealed ? ', its commitment and its reveal' : ''}.`
+        : `The file has no signature of the miner's wallet: that this is its node${revealed ? ', and what it revealed,' : ''} is on trust.`,
+    ],
+  }
+}
+
+/** The root that a statement opens to, and the peer that signed it. */
+function openedBy(
+  { network, job, accused }: EquivocationProof,
+  { statement, signature, salt, root }: EquivocationProof['said'][number],
+): { readonly root: string; readonly peer: string } {
+  const says = readCommitmentBytes(fromBase64(statement))
+  if (says === undefined) throw invalid('bad-statement', 'The bytes are no statement of a commitment.')
+  if (says.network !== network || says.job !== job || says.miner !== accused)
+    throw invalid('other-seat', 'The statement speaks of another network, job or miner.')
+  if (commitmentOf(network, job, accused, salt, root) !== says.commitment)
+    throw invalid('wrong-opening', 'The commitment does not open to this root.')
+  if (!verifyCommitment({ ...says, signature: fromBase64(signature) }))
+    throw invalid('bad-signature', 'The key has not signed the statement.')
+  return { root, peer: says.peer }
+}
+
+function revealedRoot(
+  { network, job: id }: EquivocationProof,
+  result: z.output<typeof revealedResult>,
+): string {
+  const { promptTokens, statement } = result
+  const root = resultRoot(network, { id, ...result }, { promptTokens, ...statement })
+  if (root !== result.resultRoot) throw invalid('wrong-result-root', 'The statement does not give the root.')
+  return root
+}
+
+async function checkWallet(
+  { network, job, accused, peers, revealed }: EquivocationProof,
+  { wallet, registers, commit, reveal }: NonNullable<EquivocationProof['signed']>,
+): Promise<void> {
+  const speaker = { network, accused, wallet }
+  const isWhole = revealed ? commit && reveal : !commit && !reveal
+  if (!isWhole || registers.length !== peers.length)
+    throw invalid('bad-data', 'The signed messages are not those that the proof needs.')
+  for (const [i, register] of registers.entries())
+    await checkSigned(register, speaker, { Action: 'Register', 'Peer-Id': peers[i] ?? '' })
+  if (revealed && commit && reveal) await checkRevealed({ ...speaker, job, ...revealed, commit, reveal })
+}
+
+const invalid = (code: string, message: string) => new ApusError(code, message, { blame: 'peer' })
