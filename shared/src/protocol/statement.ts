@@ -124,7 +124,25 @@ export const verifyBinding = (binding: PeerBinding, nodeSignature: string): bool
     Buffer.from(nodeSignature, 'base64url'),
   )
 
-/** Verifies an Ed25519 signature against the key inside a peer id; false for any other kind of id. */
+/** Y-coordinates of the points of small order, little-endian: signatures of such a key can be made by anybody. */
+const SMALL_ORDER: ReadonlySet<string> = new Set([
+  '0000000000000000000000000000000000000000000000000000000000000000',
+  '0100000000000000000000000000000000000000000000000000000000000000',
+  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+])
+/** Coordinates from here up are no canonical ones: 2^255 − 19 and more. */
+const FIELD = Buffer.from('edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f', 'hex')
+
+/** Whether a point is one that the contract takes as a key: canonical, and not of small order. */
+function isKey(point: Uint8Array): boolean {
+  const y = Buffer.from(point)
+  y.writeUInt8(y.readUInt8(31) & 0x7f, 31)
+  return !SMALL_ORDER.has(y.toString('hex')) && Buffer.compare(y.toReversed(), FIELD.toReversed()) < 0
+}
+
+/** Verifies an Ed25519 signature against the key inside a peer id; false for any other kind of id, and for weak keys. */
 export function verifyPeerSignature(peer: string, bytes: Uint8Array, signature: Uint8Array): boolean {
   const key = peerKey(peer)
   return key !== undefined && signature.length === 64 && verify(null, bytes, key, signature)
@@ -133,7 +151,7 @@ export function verifyPeerSignature(peer: string, bytes: Uint8Array, signature: 
 function peerKey(peer: string) {
   try {
     const id = peerIdFromString(peer)
-    if (id.type !== 'Ed25519' || id.toString() !== peer) return undefined
+    if (id.type !== 'Ed25519' || id.toString() !== peer || !isKey(id.publicKey.raw)) return undefined
     const jwk = { kty: 'OKP', crv: 'Ed25519', x: toBase64Url(id.publicKey.raw) }
     return createPublicKey({ key: jwk, format: 'jwk' })
   } catch {

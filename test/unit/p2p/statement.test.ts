@@ -13,10 +13,21 @@ import {
   signCommitment,
   verifyBinding,
   verifyCommitment,
+  verifyPeerSignature,
 } from '@apus/shared'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { randomId } from '../../support/p2p.ts'
+
+const BASE58 = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'
+
+/** The peer id of an Ed25519 point: the key itself behind its multihash header, in base58. */
+function peerOf(point: Buffer): string {
+  let text = ''
+  for (let left = BigInt(`0x002408011220${point.toString('hex')}`); left > 0n; left /= 58n)
+    text = BASE58[Number(left % 58n)] + text
+  return `1${text}`
+}
 
 const key = nodeKey(randomBytes(32))
 const statement = () =>
@@ -65,6 +76,25 @@ it('a statement cannot be passed off as another key’s, nor a commitment as a b
   expect(verifyBinding(binding, signBinding(binding, key.sign))).toBe(true)
   expect(verifyBinding({ ...binding, expires: 10 }, signBinding(binding, key.sign))).toBe(false)
   expect(verifyBinding(binding, Buffer.from(s.signature).toString('base64url'))).toBe(false)
+})
+
+it('a key by which anybody could sign is none', () => {
+  expect(verifyPeerSignature(key.peer, Buffer.from('a'), key.sign(Buffer.from('a')))).toBe(true)
+  const neutral = Buffer.from(`01${'00'.repeat(31)}`, 'hex')
+  const signature = Buffer.concat([neutral, Buffer.alloc(32)])
+  // Of these a signature is found in a few tries; of the first, any message has this one.
+  for (const y of [
+    '0100000000000000000000000000000000000000000000000000000000000000',
+    '0000000000000000000000000000000000000000000000000000000000000080',
+    'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+    'eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff',
+    '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85',
+    'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+  ]) {
+    const peer = peerOf(Buffer.from(y, 'hex'))
+    for (let tries = 0; tries < 64; tries++)
+      expect(verifyPeerSignature(peer, randomBytes(8), signature), y).toBe(false)
+  }
 })
 
 it('a node key never prints its seed and always has the same peer id', () => {
