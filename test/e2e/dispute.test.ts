@@ -2,7 +2,14 @@ import { execFile } from 'node:child_process'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { type JobId, type JobView, NetworkFeed, openingMove, provingBundle } from '@apus/shared'
+import {
+  type AoConfig,
+  type JobId,
+  type JobView,
+  NetworkFeed,
+  openingMove,
+  provingBundle,
+} from '@apus/shared'
 import { afterEach, expect, it } from 'vitest'
 import { wrongBit } from '../../deploy/localnet/wrong-bit.ts'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'
@@ -81,8 +88,18 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
   const file = join(network.dir, 'network.json')
   const { token, ao } = network
   const gateway = network.units.urls.base
-  await writeFile(file, JSON.stringify({ token, network: network.network, ao, gateway }))
+  const at = { token, network: network.network, gateway }
   const out = join(network.dir, 'proof.json')
+  const { suUrl: _, ...unscheduled } = ao as AoConfig & { suUrl?: string }
+  await writeFile(file, JSON.stringify({ ...at, ao: unscheduled }))
+  await expect(apus('--network', file, 'prove', id, '--out', out)).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('unsigned'),
+  })
+  const bare = await apus('--network', file, 'prove', id, '--out', out, '--unsigned')
+  expect(bare.stdout).toContain('without its signatures')
+  expect((await apus('verify', out)).stdout).toContain('and answered so is on trust.')
+  await writeFile(file, JSON.stringify({ ...at, ao }))
   expect((await apus('--network', file, 'prove', id, '--out', out)).stdout).toContain(`step against ${liar}`)
 
   // From here on nobody is asked.
@@ -90,6 +107,7 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
   expect(story.stdout).toContain(`Miner ${liar} committed to the result`)
   expect(story.stdout).toContain('in layer 1, operation qkv.0, chunk 0')
   expect(story.stdout).toContain('The miner is at fault.')
+  expect(story.stdout).toContain("The miner's wallet signed its commitment, its reveal and its answers.")
   const text = await readFile(out, 'utf8')
   await writeFile(out, text.replace(/"count": \d+,\n(\s*)"finish"/, '"count": 99,\n$1"finish"'))
   await expect(apus('verify', out)).rejects.toMatchObject({
