@@ -15,7 +15,6 @@ actions['Pick-Node'] = moves.pickNode
 actions['Pick-Row'] = moves.pickRow
 actions['Pick-Stage'] = moves.pickStage
 actions['Pick-Operation'] = moves.pickOperation
-actions['Ask-Pages'] = moves.askPages
 actions['Prove-Step'] = moves.proveStep
 actions['Prove-Structure'] = proofs.structure
 actions['Prove-Answer'] = proofs.answer

@@ -36,22 +36,12 @@ local function always(...)
   end
 end
 
-local picksOfLevel, picksOfOperations = always('Pick-Node'), always('Pick-Operation')
-
-local function picksOfPages(d)
-  return d.asked and { 'Prove-Step', 'Pick-Row' } or { 'Pick-Row' }
-end
+local picksOfLevel, picksOfPages = always('Pick-Node'), always('Pick-Row')
+local picksOfOperations, picksOfChunks = always('Pick-Operation'), always('Prove-Step')
 
 --- Where the operations were shown with the stages, stage and operation are picked at once.
 local function picksOfStages(d)
   return answers.found(d, answers.stagesKey(d)).operations and { 'Pick-Operation' } or { 'Pick-Stage' }
-end
-
---- Pages may be asked for once, where the operation reads some that may yet be wrong.
-local function picksOfChunks(d)
-  local kind = answers.operationOf(d, state.jobs[d.job]).kind
-  local reads = kind == 'link' or kind == 'page' and (not d.ceiling or d.stage < d.ceiling)
-  return reads and not d.asked and { 'Prove-Step', 'Ask-Pages' } or { 'Prove-Step' }
 end
 
 local function askLevel(d, level, node)
@@ -65,7 +55,7 @@ local function askPages(d, pair)
 end
 
 local function askStages(d, position)
-  d.position, d.stage, d.operation, d.asked = position, nil, nil, nil
+  d.position = position
   question(d, answers.stagesKey(d), 'Answer-Stages', picksOfStages)
 end
 
@@ -199,29 +189,19 @@ function moves.pickNode(input)
   askStages(d, job.promptLength - 1 + node, seat)
 end
 
---- The row of the position itself is wrong in the page that was asked for: the question becomes its link.
-local function turnToLink(d, job)
-  local operations = answers.operationsOf(d, job)
-  if answers.operationOf(d, job).kind ~= 'page' then outOfRange('Row') end
-  dispute.moved(d)
-  askChunks(d, operations.index.link - 1)
-end
-
 function moves.pickRow(input)
   local d, job, seat = due(input, 'Pick-Row')
   local m = manifestOf(job)
   local row = picked(input.tags, 'Row', 0, plan.PAGE - 1)
   local position = d.pages // (m.layers * m.kvHeads) * plan.PAGE + row
-  if position > (d.asked and d.position or answers.fed(job, seat) - 1) then outOfRange('Row') end
-  if d.asked and position == d.position then return turnToLink(d, job) end
+  if position > answers.fed(job, seat) - 1 then outOfRange('Row') end
   dispute.moved(d)
-  d.ceiling = d.pages // m.kvHeads % m.layers + 1
   askStages(d, position)
 end
 
 local function stageOf(d, tags)
   local last = #answers.found(d, answers.stagesKey(d)).digests - 1
-  return picked(tags, 'Stage', 0, math.min(last, d.ceiling or last))
+  return picked(tags, 'Stage', 0, last)
 end
 
 function moves.pickStage(input)
@@ -245,21 +225,6 @@ function moves.pickOperation(input)
   askChunks(d, operation)
 end
 
-function moves.askPages(input)
-  local d, job = due(input, 'Ask-Pages')
-  local m, operation = manifestOf(job), answers.operationOf(d, job)
-  local pair = check.integer(input.tags, 'Page', 0, math.maxinteger)
-  local page, layer = pair // (m.layers * m.kvHeads), pair // m.kvHeads % m.layers
-  local first = operation.page or d.position // plan.PAGE
-  local last = operation.page and operation.page + operation.runLength - 1 or first
-  if layer ~= d.stage - 1 or page < first or page > last then
-    refusal.raise('wrong-page', 'The operation does not read this pair of pages.')
-  end
-  dispute.moved(d)
-  d.asked = true
-  askPages(d, pair)
-end
-
 function moves.proveStep(input)
   local d, job, seat = due(input, 'Prove-Step')
   local operation = answers.operationOf(d, job)
@@ -269,6 +234,7 @@ function moves.proveStep(input)
     model = models.get(job.model),
     job = job,
     statement = seat.result,
+    tokens = job.tokens[seat.result.tokenDigest],
     position = d.position,
     stage = d.stage,
     operation = d.operation,

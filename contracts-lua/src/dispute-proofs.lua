@@ -7,6 +7,7 @@ local jobs = require('apus.jobs')
 local layout = require('apus.machine-layout')
 local models = require('apus.models')
 local refusal = require('apus.refusal')
+local results = require('apus.results')
 
 local proofs = {}
 
@@ -33,22 +34,23 @@ local function mustStand(root, count, index, domain, proven, what)
 end
 
 --- Whether a checkpoint cannot stand at its place, whatever was computed.
-local function isBroken(leaf, index, result, vocab)
+local function isBroken(leaf, index, result, tokens)
   if #leaf ~= CHECKPOINT_BYTES then return true end
   local number, token, flag = string.unpack('<I4I4B', leaf)
-  if number ~= index or token >= vocab or flag > MAX_FLAG then return true end
+  if number ~= index or token ~= results.token(tokens, index) or flag > MAX_FLAG then return true end
   if index < result.count - 1 then return flag ~= 0 end
   return FINISH_OF_FLAG[flag] ~= result.finish
 end
 
-local function brokenPrompt(job, m, index, fields)
+local function brokenPrompt(job, m, index, result, fields)
   local count = data.count(fields, 'count', 0xffffffff)
   local proven = data.leaf(fields)
   if index >= count or not data.stands(job.promptTokens, count, index, PROMPT, proven) then wrongPath('leaf') end
   local leaf, isLast = proven.leaf, index == count - 1
   if #leaf % 4 ~= 0 or #leaf == 0 or #leaf > PROMPT_LEAF_BYTES then return true end
   if not isLast and #leaf < PROMPT_LEAF_BYTES then return true end
-  if index * (PROMPT_LEAF_BYTES // 4) + #leaf // 4 > m.context then return true end
+  local length = index * (PROMPT_LEAF_BYTES // 4) + #leaf // 4
+  if length + (isLast and result.count - 1 or 0) > m.context then return true end
   for at = 1, #leaf, 4 do
     if string.unpack('<I4', leaf, at) >= m.vocab then return true end
   end
@@ -61,18 +63,18 @@ local function accused(input)
   return job, seat, models.get(job.model).manifest
 end
 
---- A checkpoint that breaks a rule by itself, or a prompt that is none.
+--- A checkpoint that breaks a rule by itself, a prompt that is none, or more tokens than the context holds behind it.
 function proofs.structure(input)
   local job, seat, m = accused(input)
   local fields = data.fields(input.data)
   local index = check.integer(input.tags, 'Index', 0, 0xffffffff)
   local proven
   if fields.tree == 'prompt' then
-    proven = brokenPrompt(job, m, index, fields)
+    proven = brokenPrompt(job, m, index, seat.result, fields)
   else
     local checkpoint = data.leaf(fields)
     mustStand(seat.result.checkpointRoot, seat.result.count, index, CHECKPOINT, checkpoint, 'checkpoint')
-    proven = isBroken(checkpoint.leaf, index, seat.result, m.vocab)
+    proven = isBroken(checkpoint.leaf, index, seat.result, job.tokens[seat.result.tokenDigest])
   end
   if not proven then nothing('The leaf breaks no rule.') end
   dispute.convict(job, seat, input.from, input.id)
@@ -95,13 +97,9 @@ function proofs.answer(input)
   local job, seat, m = accused(input)
   local fields, result = data.fields(input.data), seat.result
   local index = check.integer(input.tags, 'Index', 0, result.count - 1)
-  local piece, checkpoint = data.leafIn(fields, 'piece'), data.leafIn(fields, 'checkpoint')
-  local pieces = data.leafIn(fields, 'pieces')
+  local piece, pieces = data.leafIn(fields, 'piece'), data.leafIn(fields, 'pieces')
   mustStand(result.answerRoot, result.count, index, PIECE, piece, 'piece')
-  mustStand(result.checkpointRoot, result.count, index, CHECKPOINT, checkpoint, 'checkpoint')
-  if #checkpoint.leaf ~= CHECKPOINT_BYTES then nothing('The checkpoint has no token; prove its structure.') end
-  local token = string.unpack('<I4', checkpoint.leaf, 5)
-  if token >= m.vocab then nothing('The checkpoint has no token; prove its structure.') end
+  local token = results.token(job.tokens[result.tokenDigest], index)
   local of, block = layout.of(m), token // PIECES_PER_LEAF
   mustStand(job.model, of.leafCount, of.pieces + block, BUNDLE, pieces, 'leaf of pieces')
   local count = math.min(PIECES_PER_LEAF, m.vocab - block * PIECES_PER_LEAF)

@@ -45,10 +45,8 @@ local function view(d)
       node = d.node,
       pages = d.pages,
       position = d.position,
-      ceiling = d.ceiling,
       stage = d.stage,
       operation = d.operation,
-      asked = d.asked,
       chunk = d.chunk,
     })
   end

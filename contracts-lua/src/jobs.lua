@@ -126,7 +126,7 @@ function jobs.open(job, id, requester, paidBy, fund)
       and amount.max(parameters.disputeBondFloor, job.seatPrice * amount.of(job.redundancy + 1))
     or amount.ZERO
   job.lock = job.verifiable and job.bond + job.seatPrice + job.disputeBond or amount.ZERO
-  job.seats, job.answers, job.duties, job.disputes, job.closed = {}, {}, 0, 0, {}
+  job.seats, job.answers, job.tokens, job.duties, job.disputes, job.closed = {}, {}, {}, 0, 0, {}
   job.redraws, job.auditDraws = 0, 0
   job.submitted = clock.now()
   job.state = 'submitted'
@@ -214,6 +214,7 @@ end
 function jobs.retire(job)
   if not job.ended or job.duties > 0 or job.disputes > 0 or not state.jobs[job.id] then return end
   models.leave(job)
+  results.dropTokens(job)
   state.jobs[job.id] = nil
   state.archive[job.id] = encoded(job)
   local key = job.reference and referenceKey(job.requester, job.reference)

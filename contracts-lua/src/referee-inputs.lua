@@ -14,9 +14,8 @@ Reader.__index = Reader
 
 local VALUE, RUN = 'apus.machine.1/value', 'apus.machine.1/run'
 local BUNDLE, PROMPT = 'apus.machine.1/bundle', 'apus.machine.1/prompt'
-local PAGE, CHECKPOINT, PIECE = 'apus.machine.1/page', 'apus.machine.1/checkpoint', 'apus/answer-piece'
+local PAGE, PIECE = 'apus.machine.1/page', 'apus/answer-piece'
 local PROMPT_TOKENS, TOKEN_BYTES = 64, 4
-local CHECKPOINT_BYTES = 41
 local MAX_PIECE = 256
 
 --- Raised when the accused's own commitment holds what no run of the machine holds.
@@ -159,32 +158,17 @@ local function promptTokens(self, from, to)
   return out
 end
 
-local function chosenTokens(self, from, to, out)
-  local statement = self.step.statement
-  local of = {
-    root = encoding.fromBase64Url(statement.checkpointRoot),
-    domain = CHECKPOINT,
-    count = statement.count,
-    bytesOf = function() return CHECKPOINT_BYTES end,
-  }
-  for i, leaf in ipairs(self:next('the checkpoints', of, from, to - from + 1)) do
-    if #leaf ~= CHECKPOINT_BYTES then fault() end
-    local n, token = string.unpack('<I4I4', leaf)
-    if n ~= from + i - 1 or token >= self.manifest.vocab then fault() end
-    out[#out + 1] = token
-  end
-  return out
-end
-
---- Tokens of the sequence: those of the prompt are one input, those that the accused chose another.
+--- Tokens of the sequence: those of the prompt are one input, those that the accused chose it has revealed.
 --- @param from integer position
 --- @param to integer position
 --- @return integer[]
 function Reader:tokens(from, to)
   local promptLength = self.step.job.promptLength
   local out = from < promptLength and promptTokens(self, from, math.min(to, promptLength - 1)) or {}
-  if to < promptLength then return out end
-  return chosenTokens(self, math.max(from, promptLength) - promptLength, to - promptLength, out)
+  for position = math.max(from, promptLength), to do
+    out[#out + 1] = (string.unpack('<I4', self.step.tokens, (position - promptLength) * TOKEN_BYTES + 1))
+  end
+  return out
 end
 
 --- Pieces of chosen tokens, an input each.

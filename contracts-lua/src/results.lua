@@ -4,6 +4,7 @@ local digest = require('apus.digest')
 local encoding = require('apus.encoding')
 local json = require('json')
 local merkle = require('apus.merkle')
+local models = require('apus.models')
 local parameters = require('apus.parameters')
 local publish = require('apus.publish')
 local refusal = require('apus.refusal')
@@ -12,6 +13,7 @@ local state = require('apus.state')
 local results = {}
 
 local PIECE = 'apus/answer-piece'
+local TOKEN_BYTES = 4
 local FINISHES = { stop = true, length = true }
 
 --- The claim of a reveal.
@@ -22,6 +24,7 @@ function results.read(tags, job)
   return {
     count = check.integer(tags, 'Count', 1, job.maxTokens),
     finish = check.choice(tags, 'Finish', FINISHES),
+    tokenDigest = check.id(tags, 'Token-Digest'),
     checkpointRoot = check.id(tags, 'Checkpoint-Root'),
     kvRoot = check.id(tags, 'Kv-Root'),
     answerRoot = check.id(tags, 'Answer-Root'),
@@ -33,7 +36,7 @@ end
 --- @return string root
 function results.root(job, promptTokens, result)
   return digest.of('apus/result', state.network, job.id, job.class, job.model, promptTokens, job.settings,
-    tostring(result.count), result.finish, result.checkpointRoot, result.kvRoot, result.answerRoot)
+    tostring(result.count), result.finish, result.tokenDigest, result.checkpointRoot, result.kvRoot, result.answerRoot)
 end
 
 --- @return string commitment
@@ -57,10 +60,45 @@ local function textOf(job, pieces)
   return encoding.toUtf8(text:sub(text:sub(1, 1) == ' ' and 2 or 1, cut))
 end
 
+local function badData()
+  refusal.raise('bad-data', 'The data of a reveal is JSON {"tokens": base64, "pieces": [base64, …]}.')
+end
+
+--- What the data of a reveal holds.
+local function fieldsOf(data)
+  return check.json(data) or badData()
+end
+
+--- The chosen tokens (u32 little-endian) that come with a reveal, checked against their digest and the vocabulary; nil
+--- when they are kept already.
+--- @return string | nil
+function results.tokens(job, result, data)
+  if job.tokens[result.tokenDigest] then return nil end
+  local text = fieldsOf(data).tokens
+  local tokens = type(text) == 'string' and encoding.fromBase64(text) or badData()
+  if #tokens ~= result.count * TOKEN_BYTES or digest.of('apus/tokens', tokens) ~= result.tokenDigest then
+    refusal.raise('token-mismatch', 'The tokens do not have the Token-Digest.')
+  end
+  local vocab = job.verifiable and models.get(job.model).manifest.vocab
+  for at = 1, vocab and #tokens or 0, TOKEN_BYTES do
+    if string.unpack('<I4', tokens, at) >= vocab then
+      refusal.raise('unknown-token', 'The model has no such token.')
+    end
+  end
+  return tokens
+end
+
+--- The token that an accused has chosen.
+--- @param tokens string u32 little-endian
+--- @param index integer 0-based
+--- @return integer
+function results.token(tokens, index)
+  return (string.unpack('<I4', tokens, index * TOKEN_BYTES + 1))
+end
+
 local function inline(job, result, data)
-  local given = check.json(data)
-  local list = given and check.list(given.pieces)
-  if not list then refusal.raise('bad-data', 'The data of a reveal is JSON {"pieces": [base64, …]}.') end
+  local list = check.list(fieldsOf(data).pieces)
+  if not list then badData() end
   if #list ~= result.count then mismatch('There must be one piece for each of the Count tokens.') end
   local pieces, leaves, bytes = {}, {}, 0
   for i, text in ipairs(list) do
@@ -88,8 +126,23 @@ function results.answer(job, result, tags, data)
     if kept then return nil end
     return { id = check.id(tags, 'Answer-Id'), size = check.integer(tags, 'Answer-Size', 1, 0xffffffff) }
   end
-  if kept and #data == 0 then return nil end
+  if kept and not (#data > 0 and fieldsOf(data).pieces) then return nil end
   return inline(job, result, data)
+end
+
+--- Keeps and publishes the tokens of a revealed result: whoever doubts it reads what it says it read.
+function results.keepTokens(job, result, tokens)
+  if not tokens then return end
+  job.tokens[result.tokenDigest] = tokens
+  publish.entry('tokens', job.id .. '.' .. result.tokenDigest, encoding.toBase64(tokens))
+end
+
+--- Forgets the tokens of a job of which nothing can be disputed any more.
+function results.dropTokens(job)
+  for tokenDigest in pairs(job.tokens) do
+    publish.entry('tokens', job.id .. '.' .. tokenDigest, '')
+  end
+  job.tokens = nil
 end
 
 --- Publishes the answer of the agreed root.

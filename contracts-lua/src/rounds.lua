@@ -401,11 +401,14 @@ function rounds.reveal(job, miner, salt, tags, data, id)
   if results.commitment(job, miner, salt, root) ~= place.commitment then
     refusal.raise('reveal-mismatch', 'The reveal does not open the commitment.')
   end
-  if place.state == 'late' then
+  local isLate = place.state == 'late'
+  local tokens = results.tokens(job, result, data)
+  local answer = not isLate and results.answer(job, result, tags, data)
+  results.keepTokens(job, result, tokens)
+  if isLate then
     place.resultRoot, place.result, place.salt, place.messages.reveal = root, result, salt, id
     penalties.late(job, place, index)
   else
-    local answer = results.answer(job, result, tags, data)
     job.answers[result.answerRoot] = answer or job.answers[result.answerRoot]
     place.state, place.resultRoot, place.result, place.salt = 'revealed', root, result, salt
     place.messages.reveal = id

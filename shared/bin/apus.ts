@@ -165,12 +165,19 @@ program
     if (totals) console.log(`money   escrow ${apus(totals.escrow)}  stake ${apus(totals.stake)}`)
   })
 
+interface ProveOptions {
+  readonly out: string
+  readonly accused?: Address
+  readonly unsigned?: boolean
+}
+
 program
   .command('prove <dispute-or-job>')
   .description('write the proof of a fault to a file that anyone can check')
   .option('--out <file>', 'where to write it', 'proof.json')
+  .option('--accused <address>', 'the miner, where several of a job were convicted', recipient)
   .option('--unsigned', 'without what the accused’s wallet signed, where that cannot be had')
-  .action(async (wanted: string, { out, unsigned }: { out: string; unsigned?: boolean }) => {
+  .action(async (wanted: string, { out, accused, unsigned }: ProveOptions) => {
     const { common, file, ao } = await openNetwork()
     if (!file.gateway || file.ao.mode !== 'legacy')
       throw new ApusError('no-gateway', 'The network file names no gateway to read messages from.')
@@ -191,13 +198,14 @@ program
       graphqlUrl: file.ao.graphqlUrl,
       ao,
       unsigned: unsigned ?? false,
+      accused,
     })
     const { signed } = await checkProof(proof)
     await writeFile(out, `${JSON.stringify(proof, null, 1)}\n`)
-    const { kind, accused } = proof
+    const { kind } = proof
     const job = proof.kind === 'equivocation' ? proof.job : proof.job.id
-    say(common, { file: out, kind, accused, job, signed }, [
-      `${out}  ${kind} against ${accused} in job ${job}${signed ? '' : ', without its signatures'}`,
+    say(common, { file: out, kind, accused: proof.accused, job, signed }, [
+      `${out}  ${kind} against ${proof.accused} in job ${job}${signed ? '' : ', without its signatures'}`,
     ])
   })
 

@@ -1,5 +1,6 @@
 import { isAdvice, showsOperations, showsValues } from '../../shared/src/dispute/chunks.ts'
 import type { StepProof } from '../../shared/src/dispute/proof-file.ts'
+import { firstLevel, shownNodes } from '../../shared/src/dispute/trees.ts'
 import { encodeCanonical } from '../../shared/src/hashing/canonical.ts'
 import { toBase64Url } from '../../shared/src/hashing/digest.ts'
 import {
@@ -7,11 +8,12 @@ import {
   decodeManifest,
   jobNoise,
   type Manifest,
-  type Operation,
   planStage,
   type RunTerms,
   stageCount,
 } from '../../shared/src/machine/index.ts'
+import { LEVEL_STEP } from '../../shared/src/protocol/dispute.ts'
+import { encodeTokens } from '../../shared/src/protocol/round.ts'
 import { type SamplerSettings, samplerSettings } from '../../shared/src/protocol/sampler.ts'
 import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-hosts.ts'
 import { manifestOf } from '../support/machine/random-model.ts'
@@ -152,8 +154,8 @@ function stepCode({ position, count, stage }: Place, terms: RunTerms, s: Synthet
       job = { id = '${JOB}', model = '${toBase64Url(s.bundleRoot)}', sampler = { ${settings.join(', ')} },
         stop = { '\\n\\n', 'END' }, maxTokens = ${count}, promptTokens = '${s.promptRoot}',
         promptLength = ${promptLength} },
-      statement = { count = ${count}, checkpointRoot = '${toBase64Url(s.checkpointRoot)}',
-        kvRoot = '${toBase64Url(s.kvRoot)}', answerRoot = '${toBase64Url(s.answerRoot)}' },
+      tokens = encoding.fromBase64('${text(encodeTokens(s.chosen))}'),
+      statement = { count = ${count}, kvRoot = '${toBase64Url(s.kvRoot)}', answerRoot = '${toBase64Url(s.answerRoot)}' },
       answer = ${answer} }`
 }
 
@@ -197,6 +199,9 @@ export interface Figures {
   readonly messages: number
   readonly bytesTotal: number
   readonly bytesLargest: number
+  /** The same when the accused gives its leaves only where the dispute makes it. */
+  readonly messagesWithheld: number
+  readonly bytesWithheld: number
   /** Processor time in aos and in plain Lua 5.3 from the base64 of the message to the verdict. */
   readonly refereeMsAos: number
   readonly refereeMsLua: number | null
@@ -206,27 +211,30 @@ const zeros = (length: number) => text(new Uint8Array(length))
 const hashes = (count: number) => zeros(count * 32)
 const pathOf = (leaves: number) => hashes(Math.ceil(Math.log2(Math.max(1, leaves))))
 
-/** Data of every message of the dispute that ends with this step, of the lengths that they have. */
-function dispute({ position, count, stage }: Place, terms: RunTerms, s: SyntheticStep): unknown[] {
+/** Data of every message of the longest dispute that ends with this step, of the lengths that they have. */
+function dispute(
+  { position, count, stage }: Place,
+  terms: RunTerms,
+  s: SyntheticStep,
+  withheld: boolean,
+): unknown[] {
   const { promptLength, manifest } = terms
   const { layers, kvHeads, headSize } = manifest
   const stages = stageCount(terms, position)
-  const all = Array.from({ length: stages }, (_, n) => planStage(terms, position, n))
-  const operations = all.flat()
+  const operations = Array.from({ length: stages }, (_, n) => planStage(terms, position, n)).flat()
   const advice = operations.filter(isAdvice).length
   const leaf = (bytes: number) => ({ leaf: zeros(bytes), path: pathOf(count) })
   const promptLeaves = Math.ceil(promptLength / 64)
-  const pages = Math.ceil((promptLength + count - 1) / 64)
+  const pairs = Math.ceil((promptLength + count - 1) / 64) * layers * kvHeads
   const page = zeros(64 * (1 + 2 * headSize))
-  const chunksOf = ({ leaves, leafBytes }: Operation, shown: boolean) =>
-    shown
-      ? { values: zeros(Array.from({ length: leaves }, (_, i) => leafBytes(i)).reduce((a, b) => a + b, 0)) }
-      : { leaves: hashes(leaves) }
-  const reads = s.operation.name === 'link' ? all[stage]?.find(o => o.name === 'page.0.0') : s.operation
-  const asks = s.operation.name === 'link' || s.operation.name.startsWith('page.')
-  if (!reads) throw new Error('There is no attention to pages.')
+  const { operation } = s
+  const values = Array.from({ length: operation.leaves }, (_, i) => operation.leafBytes(i))
+  // Whatever is wrong up to the last layer may have made a row wrong; the head is reached by its checkpoint.
+  const byPage = stage <= layers
   return [
     { prompt: { count: promptLeaves, leaf: zeros(256), path: pathOf(promptLeaves) } },
+    ...(withheld ? levels(byPage ? 2 * pairs : count) : []),
+    ...(byPage ? [{ k: page, v: page, path: pathOf(pairs) }, ''] : []),
     {
       digests: hashes(stages),
       ...(showsOperations(terms, position) ? { operations: hashes(operations.length) } : {}),
@@ -235,12 +243,25 @@ function dispute({ position, count, stage }: Place, terms: RunTerms, s: Syntheti
       piece: leaf(16),
     },
     '',
-    chunksOf(reads, showsValues(reads)),
-    // The page may have later rows; a wrong row of this position turns the dispute to its link.
-    ...(asks ? ['', { k: page, v: page, path: pathOf(pages * layers * kvHeads) }] : []),
-    ...(s.operation.name === 'link' ? [''] : []),
+    // A link that is said to hold has one value only.
+    ...(operation.name === 'link'
+      ? []
+      : [
+          showsValues(operation)
+            ? { values: zeros(values.reduce((a, b) => a + b, 0)) }
+            : { leaves: hashes(operation.leaves) },
+        ]),
     { inputs: itemsOf(s) },
   ]
+}
+
+/** What is shown of a tree of so many leaves, and picked, level after level. */
+function levels(leaves: number): unknown[] {
+  const messages: unknown[] = []
+  for (let level = firstLevel(leaves); ; level = Math.max(0, level - LEVEL_STEP)) {
+    messages.push({ nodes: hashes(shownNodes(leaves, level, 0)) }, '')
+    if (level === 0) return messages
+  }
 }
 
 const size = (data: unknown) => (data === '' ? 0 : JSON.stringify(data).length)
@@ -264,11 +285,14 @@ export async function measuring(repeat: number): Promise<Measure> {
     const { verdict, ms } = await inAos(aos, setup, repeat)
     if (verdict !== (CHECKS.has(name) ? 'fault' : 'correct'))
       throw new Error(`The verdict on ${name} is ${verdict}.`)
-    const sizes = dispute(at, terms, step).map(size)
+    const sizes = dispute(at, terms, step, false).map(size)
+    const withheld = dispute(at, terms, step, true).map(size)
     return {
       messages: sizes.length,
       bytesTotal: sizes.reduce((a, b) => a + b, 0),
-      bytesLargest: Math.max(...sizes),
+      bytesLargest: Math.max(...withheld),
+      messagesWithheld: withheld.length,
+      bytesWithheld: withheld.reduce((a, b) => a + b, 0),
       refereeMsAos: Math.round(ms * 10) / 10,
       refereeMsLua: plain ? await inPlainLua(plain, setup, repeat) : null,
     }

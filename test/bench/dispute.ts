@@ -75,19 +75,18 @@ const { fault, wallMs } = await onNetwork()
 const measure = await measuring(Number(values.repeat))
 const { story, traffic, proof } = fault
 const embedded: Figures = {
+  ...(await measureLike(measure, proof)),
   shape: story.model ?? '',
   operation: story.operation,
   messages: traffic.messages,
   bytesTotal: traffic.bytes,
   bytesLargest: traffic.largest,
-  ...(({ refereeMsAos, refereeMsLua }) => ({ refereeMsAos, refereeMsLua }))(
-    await measureLike(measure, proof),
-  ),
 }
 const shapes = [embedded, ...(await measureSevenBillion(measure))]
 const most = (of: (figures: Figures) => number | null) => Math.max(...shapes.map(shape => of(shape) ?? 0))
 const result = {
   messages: most(s => s.messages),
+  messagesWithheld: most(s => s.messagesWithheld),
   bytesTotal: most(s => s.bytesTotal),
   bytesLargest: most(s => s.bytesLargest),
   refereeMsAos: most(s => s.refereeMsAos),

@@ -42,7 +42,13 @@ const silentAt = (move: string) => (_: DisputeView, message: DisputeMessage) =>
   message.action === move ? undefined : message
 
 /** A bare opening by position, with the prompt proven. */
-async function openAt(trial: Trial, challenger: string, accused: Side, position: number) {
+/** Opens a dispute at a position or a pair of pages, whatever is right or wrong there. */
+async function openAt(
+  trial: Trial,
+  challenger: string,
+  accused: Side,
+  place: { Position: number } | { Page: number },
+) {
   const other = { ...accused.statement, checkpointRoot: digestOf('other') as typeof accused.statement.kvRoot }
   const { data } = openingMove(trial.honest, {
     job: trial.job,
@@ -50,9 +56,10 @@ async function openAt(trial: Trial, challenger: string, accused: Side, position:
     statement: other,
     evidence: undefined,
   })!
+  const [name, value] = Object.entries(place)[0]!
   return trial.send(challenger, {
     action: 'Open-Dispute',
-    tags: { Job: trial.job, Accused: accused.miner.address, Position: String(position) },
+    tags: { Job: trial.job, Accused: accused.miner.address, [name]: String(value) },
     data,
   })
 }
@@ -87,7 +94,7 @@ describe('an honest seat', () => {
     const [accused] = seats
     const challenger = await outsider(trial, 'wrong one')
     const before = trial.world.account(accused!.miner.address)
-    const opened = await openAt(trial, challenger, accused!, 5)
+    const opened = await openAt(trial, challenger, accused!, { Position: 5 })
     const view = trial.world.dispute(opened.id)
     expect(view).toMatchObject({ state: 'running', turn: 'accused', moves: ['Answer-Stages'], position: 5 })
     const own = await wrongWeight(trial)
@@ -102,7 +109,7 @@ describe('an honest seat', () => {
   it('keeps its stake bound, and the job open, while a dispute is open', async () => {
     const { trial, seats } = await agreedTrial()
     const challenger = await outsider(trial, 'slow one')
-    const opened = await openAt(trial, challenger, seats[0]!, 4)
+    const opened = await openAt(trial, challenger, seats[0]!, { Page: 0 })
     const { miner } = seats[0]!
     const free =
       BigInt(trial.world.miner(miner.address).stake) - BigInt(trial.world.miner(miner.address).locked)
@@ -111,13 +118,15 @@ describe('an honest seat', () => {
       await trial.world.pass(330_000)
       const view = trial.world.dispute(opened.id)
       expect(view.turn).toBe(side)
-      const action = view.moves?.includes('Ask-Pages') ? ('Ask-Pages' as const) : ('Pick-Operation' as const)
-      // The attention to the first page, in the first layer.
-      const place = action === 'Ask-Pages' ? { Page: '0' } : { Stage: '1', Operation: '6' }
       const move =
         side === 'accused'
           ? accusedAnswer(view, trial.honest)
-          : { action, tags: { Dispute: opened.id, ...place } }
+          : view.moves?.includes('Pick-Row')
+            ? { action: 'Pick-Row' as const, tags: { Dispute: opened.id, Row: '4' } }
+            : {
+                action: 'Pick-Operation' as const,
+                tags: { Dispute: opened.id, Stage: '1', Operation: '6' },
+              }
       expect((await trial.send(side === 'accused' ? miner.address : challenger, move)).code).toBeUndefined()
     }
     expect(trial.networkTime()).toBeGreaterThan(trial.world.job(trial.job).finalAt!)
@@ -135,7 +144,7 @@ describe('many disputes of one accused', () => {
     const { world } = trial
     const accomplice = await outsider(trial, 'accomplice', 2_000n * APUS)
     const ids: string[] = []
-    for (let i = 0; i < 6; i++) ids.push((await openAt(trial, accomplice, liar, 3)).id)
+    for (let i = 0; i < 6; i++) ids.push((await openAt(trial, accomplice, liar, { Position: 3 })).id)
     expect(ids.map(id => world.dispute(id).state)).toEqual([
       ...Array(4).fill('running'),
       'waiting',
@@ -164,12 +173,12 @@ describe('many disputes of one accused', () => {
       turn: 'challenger',
       moves: ['Pick-Operation'],
     })
-    const played = await trial.play(real.id, honest.run, liar, { evidence: liar.run })
+    const played = await trial.play(real.id, honest.run, liar)
     expect(played.view.state).toBe('proven')
     expect(ids.slice(4).map(id => world.dispute(id).state)).toEqual(['moot', 'moot'])
     expect(world.entry('evidence', `${trial.job}.${liar.miner.address}.stages.3`)).toBe('')
     expect(world.account(accomplice)).toBe(2_000n * APUS - 4n * DISPUTE_BOND)
-    expect((await openAt(trial, accomplice, liar, 3)).code).toBe('already-convicted')
+    expect((await openAt(trial, accomplice, liar, { Position: 3 })).code).toBe('already-convicted')
     await trial.finish()
     expect(world.job(trial.job).state).toBe('settled')
   })
@@ -190,7 +199,7 @@ describe('all seats agree on a lie', () => {
         (await seat.miner.act('Withdraw', { Quantity: String(world.account(seat.miner.address)) })).code,
       ).toBeUndefined()
       const opened = await trial.accuse(late, seat, trial.honest, lie)
-      expect((await trial.play(opened.id, trial.honest, seat, { evidence: lie })).view.state).toBe('proven')
+      expect((await trial.play(opened.id, trial.honest, seat)).view.state).toBe('proven')
     }
     expect(world.job(job)).toMatchObject({ state: 'refunded', code: 'all-convicted' })
     const wages = (BASE_PRICE + TOKEN_PRICE * BigInt(lie.tokens.length)) * 3n

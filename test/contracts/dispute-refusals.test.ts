@@ -3,6 +3,7 @@ import { expect, it } from 'vitest'
 import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { APUS, addressOf, digestOf } from '../support/contracts.ts'
 import { flipBit } from '../support/dispute/flip.ts'
+import { withWrongRow } from '../support/dispute/lies.ts'
 import { DEEP_SHAPE, TRIAL_SHAPE, Trial } from '../support/dispute/trial.ts'
 
 const HASH = Buffer.alloc(32).toString('base64')
@@ -113,25 +114,41 @@ it('refuses whatever does not fit, names the check, and leaves the dispute and i
     'wrong-chunks',
   )
   await accept(accused, answer())
-  await refuses(challenger, pick('Ask-Pages', 'Page', '2'), 'wrong-page')
   await refuses(challenger, { ...pick('Prove-Step', 'Chunk', '9'), data: { inputs: [] } }, 'out-of-range')
   await refuses(challenger, { ...pick('Prove-Step', 'Chunk', '0'), data: { inputs: [] } }, 'wrong-inputs')
   const wrong = { leaf: HASH, path: '' }
   await refuses(challenger, { ...pick('Prove-Step', 'Chunk', '0'), data: { inputs: [wrong] } }, 'wrong-path')
-  await accept(challenger, pick('Ask-Pages', 'Page', '0'))
-  const pages = answer()
-  const { k, v, path } = pages.data as Record<string, string>
-  await refuses(accused, { ...pages, data: { k, v: k, path } }, 'wrong-pages')
-  await refuses(accused, { ...pages, data: { k: HASH, v, path } }, 'wrong-pages')
-  await accept(accused, pages)
-  await refuses(challenger, pick('Ask-Pages', 'Page', '0'), 'not-your-move')
-  await refuses(challenger, pick('Pick-Row', 'Row', String(view().position! + 1)), 'out-of-range')
-  await accept(challenger, pick('Pick-Row', 'Row', '1'))
-  expect(view()).toMatchObject({ position: 1, ceiling: 1, moves: ['Answer-Stages'] })
-  await accept(accused, answer())
-  await refuses(challenger, at('2', '0'), 'out-of-range')
   const played = await trial.play(id, honest!.run, liar!)
   expect(played.view.state).toBe('abandoned')
+})
+
+it('takes no pages but those under the root, and no row that was never fed', async () => {
+  const trial = await Trial.open()
+  const lie = withWrongRow(trial.honest, 0, 1)
+  const [liar, honest] = await trial.compute(lie)
+  const [accused, challenger] = [liar!.miner.address, honest!.miner.address]
+  const opening = trial.opening(liar!, honest!.run, lie)
+  expect(opening.tags).toHaveProperty('Page')
+  const { id } = await trial.send(challenger, opening)
+  const sends = async (by: string, message: DisputeMessage) => (await trial.send(by, message)).code
+  const row = (value: number): DisputeMessage => ({
+    action: 'Pick-Row',
+    tags: { Dispute: id, Row: String(value) },
+  })
+  const answer = accusedAnswer(trial.world.dispute(id), lie)
+  const { k, v, path } = answer.data as Record<string, string>
+  for (const data of [
+    { k, v: k, path },
+    { k: HASH, v, path },
+    { k, v, path: HASH },
+  ])
+    expect(await sends(accused, { ...answer, data })).toBe('wrong-pages')
+  expect(await sends(accused, answer)).toBeUndefined()
+  const fed = trial.request.prompt.length + lie.tokens.length - 1
+  expect(await sends(challenger, row(fed))).toBe('out-of-range')
+  expect(await sends(challenger, row(64))).toBe('out-of-range')
+  const played = await trial.play(id, honest!.run, liar!)
+  expect(played.view.state).toBe('proven')
 })
 
 it('asks stage by stage for the operations of a model with many layers', async () => {
@@ -140,7 +157,9 @@ it('asks stage by stage for the operations of a model with many layers', async (
   const wrong = flipBit(trial.bundle, layout.layers[40]!.gateUp.first, 3, 6)
   const lie = await trial.run(wrong)
   const [liar, honest] = await trial.compute(lie)
-  const opened = await trial.accuse(honest!.miner.address, liar!, honest!.run, lie)
+  const { data } = trial.opening(liar!, honest!.run, lie)
+  const tags = { Job: trial.job, Accused: liar!.miner.address, Position: '0' }
+  const opened = await trial.send(honest!.miner.address, { action: 'Open-Dispute', tags, data })
   const { world } = trial
   const send = async (message: DisputeMessage) => {
     const { turn } = world.dispute(opened.id)
@@ -167,7 +186,7 @@ it('asks stage by stage for the operations of a model with many layers', async (
   ]) {
     expect(await send({ ...operations, data })).toBe('wrong-operations')
   }
-  const played = await trial.play(opened.id, honest!.run, liar!, { evidence: lie })
+  const played = await trial.play(opened.id, honest!.run, liar!)
   expect(played.view.state).toBe('proven')
   expect(played.messages.map(m => m.action)).toEqual([
     'Answer-Operations',

@@ -33,7 +33,7 @@ async function prosecute({ trial, liar, honest }: Case, withheld = false): Promi
   const opened = await trial.accuse(honest.miner.address, liar, honest.run, evidence)
   expect(opened.code).toBeUndefined()
   if (trial.world.entry('disputes', opened.id) === undefined) return undefined
-  return trial.play(opened.id, honest.run, liar, evidence ? { evidence } : {})
+  return trial.play(opened.id, honest.run, liar)
 }
 
 /** The liar lost its bond once, all others have what is theirs, and the answer is delivered and paid. */
@@ -151,7 +151,7 @@ describe('money', () => {
     const during = trial.world.miner(honest.miner.address)
     expect(BigInt(before.stake) - BigInt(during.stake)).toBe(DISPUTE_BOND)
     expect(BigInt(before.locked) - BigInt(during.locked)).toBe(DISPUTE_BOND)
-    await trial.play(opened.id, honest.run, liar, { evidence: liar.run })
+    await trial.play(opened.id, honest.run, liar)
     await expectJustice(found)
   })
 })

@@ -10,6 +10,7 @@ import {
   type ProofFile,
   processId,
   readProof,
+  tokensKey,
   type Wallet,
 } from '@apus/shared'
 import { expect, it } from 'vitest'
@@ -36,6 +37,7 @@ function claimOf({ world, job, bundle }: Trial, { miner, statement }: Side) {
     accused: miner.address,
     statement,
     resultRoot: view.seats.find(seat => seat.miner === miner.address)!.resultRoot,
+    tokens: world.entry('tokens', tokensKey(job, statement)),
   }
 }
 
@@ -104,6 +106,7 @@ async function signed(
     Salt: salt,
     Count: String(statement.count),
     Finish: statement.finish,
+    'Token-Digest': statement.tokenDigest,
     'Checkpoint-Root': statement.checkpointRoot,
     'Kv-Root': statement.kvRoot,
     'Answer-Root': statement.answerRoot,
@@ -139,7 +142,6 @@ it('a proven step is a file that anyone can check, and that names the check when
     if (text) said.set(key, text)
   }
   const played = await trial.play(opened.id, honest!.run, liar!, {
-    evidence: lie,
     tamper: ({ position = 0, stage = 0, operation = 0 }, message: DisputeMessage) => {
       keep(evidenceKey.stages(job, accused, position))
       keep(evidenceKey.chunks(job, accused, position, stage, operation))

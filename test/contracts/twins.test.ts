@@ -103,6 +103,7 @@ describe('Lua and TypeScript agree', () => {
         state.network = '${v.network}'
         local job = { id = '${job.id}', class = '${job.class}', model = '${job.model}', settings = '${settingsDigest(job)}' }
         local root = results.root(job, '${result.promptTokens}', { count = ${result.count}, finish = '${result.finish}',
+          tokenDigest = '${result.tokenDigest}',
           checkpointRoot = '${result.checkpointRoot}', kvRoot = '${result.kvRoot}', answerRoot = '${result.answerRoot}' })
         return root .. ' ' .. results.commitment(job, '${v.miner}', '${v.salt}', root)`)
       expect(lua).toBe(`${v.root} ${v.commitment}`)

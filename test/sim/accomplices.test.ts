@@ -141,7 +141,6 @@ const CONSPIRACIES: readonly Conspiracy[] = [
       const { trial, liar } = found
       const opened = await trial.accuse(accomplice, liar, trial.honest, liar.run)
       const played = await trial.play(opened.id, trial.honest, liar, {
-        evidence: liar.run,
         tamper: (_, message) => (message.action === 'Prove-Step' ? undefined : message),
       })
       expect(played.view.state).toBe('abandoned')
@@ -168,11 +167,10 @@ const CONSPIRACIES: readonly Conspiracy[] = [
       const real = await trial.accuse(honest[0]!.miner.address, liar, trial.honest, liar.run)
       const copy = await trial.accuse(accomplice, liar, trial.honest, liar.run)
       await trial.play(real.id, trial.honest, liar, {
-        evidence: liar.run,
         stall: true,
         tamper: (_, message) => (message.action === 'Prove-Step' ? undefined : message),
       })
-      const sniped = await trial.play(copy.id, trial.honest, liar, { evidence: liar.run })
+      const sniped = await trial.play(copy.id, trial.honest, liar)
       expect(sniped.view.state).toBe('proven')
       expect(trial.world.dispute(real.id).state).toBe('moot')
     },

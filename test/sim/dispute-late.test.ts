@@ -41,7 +41,7 @@ it('who looks last with a lie, and reveals late, is convicted all the same, its 
   await world.pay(honest[0]!.miner.address, 100n * APUS, 'Deposit')
   const opened = await trial.accuse(honest[0]!.miner.address, liar!, trial.honest, lie)
   expect(opened.code).toBe(undefined)
-  expect((await trial.play(opened.id, trial.honest, liar!, { evidence: lie })).view.state).toBe('proven')
+  expect((await trial.play(opened.id, trial.honest, liar!)).view.state).toBe('proven')
   const seat = world.job(job).seats.find(s => s.miner === liar!.miner.address)!
   expect(seat).toMatchObject({ state: 'late', slashed: String(BOND) })
   expect(world.miner(liar!.miner.address).locked).toBe('0')

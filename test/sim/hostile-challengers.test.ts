@@ -76,9 +76,8 @@ const towards =
     const values = stageValues(run, position, stage, undefined)
     const chunk = planStage(run.terms, position, stage)[operation]!.chunk(0)
     const said = from.said(view.accused)
-    const them = { statement: accused.statement, said, evidence: run }
-    const inputs = stepInputs(run, them, { position, stage }, values, chunk)
-    if ('missing' in inputs) throw new Error('all pages are known')
+    const them = { statement: accused.statement, said }
+    const inputs = stepInputs(run, them, { position, stage, shown: view.pages }, values, chunk)
     return {
       ...pick(view, 'Prove-Step', { Chunk: 0 }),
       data: {
@@ -147,7 +146,7 @@ const CHALLENGERS: readonly Challenger[] = [
       const opening = trial.opening(accused, wrong, accused.run)
       const { id } = await trial.send(me, opening)
       count(traffic, opening)
-      const played = await trial.play(id, wrong, accused, { evidence: accused.run })
+      const played = await trial.play(id, wrong, accused)
       traffic.messages += played.messages.length
       traffic.bytes += played.bytes
       traffic.largest = Math.max(traffic.largest, played.largest)

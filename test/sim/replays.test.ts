@@ -152,7 +152,7 @@ describe('an honest miner that loses its disk and keeps its wallet', () => {
         expect(answer).toEqual(accusedAnswer(view, before.run))
         expect((await trial.send(miner!.address, answer)).code).toBeUndefined()
       } else {
-        const played = await trial.play(opened.id, wrong, side, { evidence: after.run })
+        const played = await trial.play(opened.id, wrong, side)
         expect(['refuted', 'abandoned']).toContain(played.view.state)
       }
     }
@@ -289,7 +289,7 @@ describe('a replay', () => {
     }
     const said = trial.said(liar!.miner.address)
     const proofs = ids.map(id =>
-      challengerMove(world.dispute(id), trial.honest, { statement: liar!.statement, said, evidence }),
+      challengerMove(world.dispute(id), trial.honest, { statement: liar!.statement, said }),
     )
     const codes: (string | undefined)[] = []
     for (const [i, proof] of proofs.entries()) codes.push((await trial.send(rivals[i]!, proof)).code)

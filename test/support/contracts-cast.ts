@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto'
 import {
   commitmentOf,
+  encodeTokens,
   type JobId,
   type JobView,
   merkleLeaf,
@@ -9,7 +10,9 @@ import {
   promptTokensRoot,
   type Result,
   resultRoot,
+  toBase64,
   toBase64Url,
+  tokenDigest,
 } from '@apus/shared'
 import type { LuaValue } from '../../contracts-lua/tools/bundle.ts'
 import { APUS, addressOf, digestOf, type Outcome, type Tags, World } from './contracts.ts'
@@ -32,20 +35,26 @@ export const peerOf = (name: string): string =>
 
 export const SIGNATURE = 'A'.repeat(86)
 
+/** What the Data of a reveal holds, base64. */
+export interface Revealed {
+  readonly tokens: string
+  readonly pieces: string[]
+}
+
 /** An answer of the given words: what an honest seat, or a liar with other words, commits to. */
-export function resultOf(
-  words: readonly string[],
-  promptTokens = PROMPT_TOKENS,
-): Result & { pieces: string[] } {
+export function resultOf(words: readonly string[], promptTokens = PROMPT_TOKENS): Result & Revealed {
   const pieces = words.map(word => Buffer.from(word))
+  const tokens = words.map((_, i) => i)
   const answerRoot = merkleRoot(pieces.map(piece => merkleLeaf('apus/answer-piece', piece)))
   return {
     promptTokens,
     count: words.length,
     finish: 'stop',
+    tokenDigest: tokenDigest(tokens),
     checkpointRoot: digestOf(`checkpoints ${words.join('')}`),
     kvRoot: digestOf('kv'),
     answerRoot: toBase64Url(answerRoot),
+    tokens: toBase64(encodeTokens(tokens)),
     pieces: pieces.map(piece => piece.toString('base64')),
   }
 }
@@ -95,12 +104,13 @@ export class Miner {
         Salt: this.salt(job),
         Count: String(result.count),
         Finish: result.finish,
+        'Token-Digest': result.tokenDigest,
         'Checkpoint-Root': result.checkpointRoot,
         'Kv-Root': result.kvRoot,
         'Answer-Root': result.answerRoot,
         ...tags,
       },
-      data ?? JSON.stringify({ pieces: result.pieces }),
+      data ?? JSON.stringify({ tokens: result.tokens, pieces: result.pieces }),
     )
   }
 }

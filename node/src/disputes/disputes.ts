@@ -1,13 +1,16 @@
 import {
   type Address,
+  ApusError,
   accusedAnswer,
   type Clock,
   challengerMove,
   type DisputeMessage,
   type DisputeView,
+  decodeTokens,
   describeError,
   type Evidence,
   errorCode,
+  fromBase64,
   isOverdue,
   type JobView,
   type Logger,
@@ -19,9 +22,11 @@ import {
   Said,
   type SeatView,
   type SignedCommitment,
+  type StatementView,
+  tokensKey,
 } from '@apus/shared'
 import { type Duty, duties } from './next-duty.ts'
-import type { Purpose, Retraces } from './retraces.ts'
+import type { Retraces } from './retraces.ts'
 
 const LOOK_INTERVAL_MS = 2_000
 /** A message that was taken but never showed in the published state is sent again after this pause. */
@@ -71,7 +76,6 @@ interface Attempt {
 export class Disputes {
   readonly #parts: DisputesParts
   readonly #attempts = new Map<string, Attempt>()
-  readonly #evidence = new Map<string, Promise<Evidence | undefined>>()
   /** Answers have clocks that a long accusation must not use up, so they do not wait for it. */
   readonly #loops: readonly Loop[]
   #tickedAt = Number.NEGATIVE_INFINITY
@@ -149,21 +153,18 @@ export class Disputes {
     if (duty.kind === 'open') return this.#opening(duty.job, duty.seat, signal)
     const { dispute } = duty
     const job = this.#parts.mirror.jobs.get(dispute.job)
-    const run =
-      job && (await this.#runFor(job, dispute, duty.kind === 'answer' ? 'answer' : 'accuse', signal))
-    if (job === undefined || run === undefined) return undefined
-    if (duty.kind === 'answer') return accusedAnswer(dispute, run)
-    const seat = job.seats.find(s => s.miner === dispute.accused && s.statement !== undefined)
-    if (seat?.statement === undefined) return undefined
+    const seat = job?.seats.find(s => s.miner === dispute.accused && s.statement !== undefined)
+    if (job === undefined || seat?.statement === undefined) return undefined
+    if (duty.kind === 'answer') return accusedAnswer(dispute, await this.#runFor(job, dispute, signal))
+    const run = await this.#runFor(job, dispute, signal, this.#tokensOf(job, seat.statement))
     const said = new Said(job.id, dispute.accused, at => this.#parts.mirror.evidence.get(at))
-    const evidence = await this.#evidenceOf(job, seat, signal)
-    return challengerMove(dispute, run, { statement: seat.statement, said, evidence })
+    return challengerMove(dispute, run, { statement: seat.statement, said })
   }
 
   async #opening(job: JobView, seat: SeatView, signal: AbortSignal): Promise<DisputeMessage | undefined> {
     if (seat.statement === undefined) return undefined
-    const run = await this.#parts.retraces.of(job, 'accuse', signal)
-    const evidence = await this.#evidenceOf(job, seat, signal)
+    const run = await this.#parts.retraces.of(job, signal, this.#tokensOf(job, seat.statement))
+    const evidence = await this.#parts.evidenceOf(job, seat, signal).catch(() => undefined)
     const move = openingMove(run, { job: job.id, accused: seat.miner, statement: seat.statement, evidence })
     // Before a bond is at stake the oracle sees whether this node's own engine was right there.
     if (move?.tags.Position !== undefined) await run.prepare?.(Number(move.tags.Position), signal)
@@ -173,23 +174,23 @@ export class Disputes {
   async #runFor(
     job: JobView,
     { position, pages }: DisputeView,
-    purpose: Purpose,
     signal: AbortSignal,
+    tokens?: readonly number[],
   ): Promise<Retrace> {
-    const run = await this.#parts.retraces.of(job, purpose, signal)
+    const run = await this.#parts.retraces.of(job, signal, tokens)
     if (position !== undefined) await run.prepare?.(position, signal)
     if (pages !== undefined) await run.preparePages?.(pages, signal)
     return run
   }
 
-  // Asked for once: leaves that a seat withholds it has to show on AO.
-  #evidenceOf(job: JobView, seat: SeatView, signal: AbortSignal): Promise<Evidence | undefined> {
-    const key = `${job.id}.${seat.miner}`
-    const known = this.#evidence.get(key)
-    if (known !== undefined) return known
-    const asked = this.#parts.evidenceOf(job, seat, signal).catch(() => undefined)
-    this.#evidence.set(key, asked)
-    return asked
+  #tokensOf(job: JobView, statement: StatementView): number[] {
+    const text = this.#parts.mirror.tokens.get(tokensKey(job.id, statement))
+    if (text === undefined)
+      throw new ApusError('tokens-missing', 'What the accused has read is not published yet.', {
+        retry: true,
+        blame: 'nobody',
+      })
+    return decodeTokens(fromBase64(text))
   }
 }
 
@@ -197,6 +198,6 @@ export class Disputes {
 function keyOf(duty: Duty): string {
   if (duty.kind === 'open') return `open ${duty.job.id} ${duty.seat.miner}`
   if (duty.kind === 'show') return `show ${duty.message.tags.Job} ${duty.message.tags.Accused}`
-  const { id, moves, position, stage, operation, level, node, pages, asked } = duty.dispute
-  return [duty.kind, id, moves?.join('|'), position, stage, operation, level, node, pages, asked].join(' ')
+  const { id, moves, position, stage, operation, level, node, pages } = duty.dispute
+  return [duty.kind, id, moves?.join('|'), position, stage, operation, level, node, pages].join(' ')
 }

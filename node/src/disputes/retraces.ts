@@ -1,9 +1,6 @@
-import { ApusError, type JobView, promptTokensRoot, type Retrace } from '@apus/shared'
+import { ApusError, type JobView, promptTokensRoot, type Retrace, tokenDigest } from '@apus/shared'
 import type { PromptSource, ServedModels } from '../work/ports.ts'
 import { findPrompt } from '../work/prompt.ts'
-
-/** What a job is run again for; answers never wait for accusations, so each has runs of its own. */
-export type Purpose = 'answer' | 'accuse'
 
 /** Re-runs kept; each holds the cache of a sequence, and few jobs are disputed at a time. */
 const KEPT = 4
@@ -24,12 +21,16 @@ export class Retraces {
     return served?.class === job.class && served.model.retrace !== undefined
   }
 
-  /** Errors: `prompt-unavailable`, `prompt-mismatch`, `model-not-served`, those of the engine. */
-  async of(job: JobView, purpose: Purpose, signal: AbortSignal): Promise<Retrace> {
-    const key = `${job.id} ${purpose}`
+  /**
+   * The run of the job, to answer for; with `tokens` one that reads what an accused seat has revealed. They are kept
+   * apart, so that answers never wait for accusations. Errors: `prompt-unavailable`, `prompt-mismatch`,
+   * `model-not-served`, those of the engine.
+   */
+  async of(job: JobView, signal: AbortSignal, tokens?: readonly number[]): Promise<Retrace> {
+    const key = `${job.id} ${tokens ? tokenDigest(tokens) : 'own'}`
     const known = this.#kept.get(key)
     if (known !== undefined) return known
-    const running = this.#run(job, signal)
+    const running = this.#run(job, signal, tokens)
     this.#kept.set(key, running)
     running.catch(() => this.#kept.delete(key))
     for (const id of this.#kept.keys()) {
@@ -39,7 +40,7 @@ export class Retraces {
     return running
   }
 
-  async #run(job: JobView, signal: AbortSignal): Promise<Retrace> {
+  async #run(job: JobView, signal: AbortSignal, tokens: readonly number[] | undefined): Promise<Retrace> {
     const model = this.#models.get(job.model)?.model
     if (model?.retrace === undefined || !this.can(job))
       throw new ApusError('model-not-served', 'This node does not run the model of the job.')
@@ -48,6 +49,6 @@ export class Retraces {
     if (job.promptTokens !== undefined && job.promptTokens !== promptTokensRoot(promptTokens))
       throw new ApusError('prompt-tokens-differ', 'The job has other prompt tokens than its prompt.')
     const { sampler, maxTokens, stop } = job
-    return model.retrace({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal)
+    return model.retrace({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal, tokens)
   }
 }

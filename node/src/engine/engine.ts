@@ -39,9 +39,10 @@ export interface LoadedModel {
   ): Promise<Generation>
   /**
    * Runs a job again to answer for every step of it: what a dispute is about. Only models whose faults can be proven
-   * have it, and only what they computed depends on, never what this node remembers. Errors: those of `generate`.
+   * have it, and only what they computed depends on, never what this node remembers. With `tokens` the run of one who
+   * reads these behind the prompt, whatever would have been chosen. Errors: those of `generate`.
    */
-  retrace?(request: GenerationRequest, signal: AbortSignal): Promise<Retrace>
+  retrace?(request: GenerationRequest, signal: AbortSignal, tokens?: readonly number[]): Promise<Retrace>
   close(): Promise<void>
 }
 

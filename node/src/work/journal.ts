@@ -19,10 +19,13 @@ const computedSchema = z.object({
     promptTokens: id32,
     count: z.int(),
     finish: z.enum(['stop', 'length']),
+    tokenDigest: digestText,
     checkpointRoot: id32,
     kvRoot: id32,
     answerRoot: digestText,
   }),
+  /** The chosen tokens as a reveal carries them, base64. */
+  tokens: z.base64(),
   /** The answer's pieces, base64. */
   pieces: z.array(z.string()),
 })

@@ -6,11 +6,13 @@ import {
   commitmentOf,
   commitmentSalt,
   type Digest,
+  encodeTokens,
   type JobView,
   type ProcessId,
   promptTokensRoot,
   resultRoot,
   toBase64Url,
+  tokenDigest,
 } from '@apus/shared'
 import type { Generation, LoadedModel } from '../engine/engine.ts'
 import type { Computed } from './journal.ts'
@@ -58,6 +60,7 @@ export async function runJob(
     promptTokens: tokensRoot,
     count: generation.tokens.length,
     finish: generation.finish,
+    tokenDigest: tokenDigest(generation.tokens),
     checkpointRoot: generation.checkpointRoot,
     kvRoot: generation.kvRoot,
     answerRoot: generation.answerRoot as Digest,
@@ -72,6 +75,7 @@ export async function runJob(
       salt,
       resultRoot: root,
       result,
+      tokens: Buffer.from(encodeTokens(generation.tokens)).toString('base64'),
       pieces: generation.pieces.map(p => Buffer.from(p).toString('base64')),
     },
   }

@@ -296,7 +296,8 @@ export class Work {
     const fits = size <= MAX_INLINE_ANSWER_BYTES
     if (!fits) await this.#parts.answers.keep(job.id, answerRoot, computed.pieces)
     const answer = fits ? { pieces: computed.pieces } : { id: answerRoot, size }
-    await orTakenBefore(network.reveal(job.id, computed.salt, computed.result, answer))
+    const revealed = { tokens: computed.tokens, ...answer }
+    await orTakenBefore(network.reveal(job.id, computed.salt, computed.result, revealed))
     metrics.revealed()
     log.info({ job: job.id }, 'Revealed.')
     await journal.revealed(job.id, clock.now()).catch(() => {})

@@ -1,34 +1,34 @@
+import { toBase64Url } from '../hashing/digest.ts'
 import { ApusError } from '../kit/errors.ts'
 import { checkpointLeaf } from '../machine/commitments.ts'
 import { pieceAddress } from '../machine/layout.ts'
 import { planStage } from '../machine/plan.ts'
 import { PAGE_ROWS } from '../machine/rows.ts'
 import type { Operation } from '../machine/steps.ts'
-import type { DisputeView } from '../protocol/dispute.ts'
+import { type DisputeView, LEVEL_STEP } from '../protocol/dispute.ts'
 import { stageDigests } from './accused-answer.ts'
-import { isAdvice, isCheck, operationsOfStage, showsValues } from './chunks.ts'
-import { breaksByItself } from './compare.ts'
-import { fittingEvidence } from './evidence.ts'
+import { isAdvice, operationsOfStage, showsValues } from './chunks.ts'
 import { KnownTree } from './known-tree.ts'
 import { type DisputeMessage, equalBytes, proven } from './message.ts'
+import { brokenCheckpoint } from './one-message-proof.ts'
 import type { Retrace } from './retrace.ts'
 import { stageValues } from './stage-values.ts'
 import { type Opponent, stepInputs, tokenAt } from './step-inputs.ts'
-import { type DisputeTree, leavesOfTree, pairPlace, treeSize, wholeTree } from './trees.ts'
-import { digestOfLeaves, valueLeaf } from './value-tree.ts'
+import { firstLevel, leavesOfTree, pairPlace, shownFirst, treeSize, wholeTree } from './trees.ts'
+import { digestOfLeaves, rootOfRange, valueLeaf } from './value-tree.ts'
 
 /**
- * The challenger's move in a dispute whose turn is its own, from a re-run and what the accused has answered; a proof in
- * one message where one has become possible. Errors: `nothing-to-prove` when the accused is right after all.
+ * The challenger's move in a dispute whose turn is its own, from what the accused has answered and a run that reads its
+ * tokens (`Retrace.reading`); a proof in one message where one has become possible. Errors: `nothing-to-prove` when the
+ * accused is right after all.
  */
-export function challengerMove(view: DisputeView, run: Retrace, opponent: Opponent): DisputeMessage {
+export function challengerMove(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
   const moves = view.moves ?? []
-  const them = { ...opponent, evidence: fittingEvidence(run, opponent.statement, opponent.evidence) }
   if (moves.includes('Pick-Node')) return pickNode(view, run, them)
+  if (moves.includes('Pick-Row')) return pickRow(view, run, them)
   if (moves.includes('Pick-Stage')) return pickStage(view, run, them)
   if (moves.includes('Pick-Operation')) return pickOperation(view, run, them)
   if (moves.includes('Prove-Step')) return prove(view, run, them)
-  if (moves.includes('Pick-Row')) return pickRow(view, run, them)
   throw nothingToProve()
 }
 
@@ -61,8 +61,8 @@ function pickNode(view: DisputeView, run: Retrace, them: Opponent): DisputeMessa
   const level = answered(view.level)
   const first = answered(view.node)
   const nodes = answered(them.said.level(tree, level, first))
-  const longer = endsLater(view, run, them, tree)
-  if (longer) return longer
+  const broken = tree === 'checkpoints' ? brokenUnderNodes(view, run, them) : undefined
+  if (broken) return broken
   const own = wholeTree(leavesOfTree(run, tree))
   const count = treeSize(run, tree, them.statement.count)
   const at = nodes.findIndex((node, i) => {
@@ -75,31 +75,26 @@ function pickNode(view: DisputeView, run: Retrace, them: Opponent): DisputeMessa
   return pick(view, 'Pick-Node', 'Node', first + at)
 }
 
-/** The accused goes on behind the token with which the run ends: that token's checkpoint, equal to ours, stops too early. */
-function endsLater(
-  view: DisputeView,
-  run: Retrace,
-  them: Opponent,
-  tree: DisputeTree,
-): DisputeMessage | undefined {
-  const count = run.checkpoints.length
-  if (tree !== 'checkpoints' || them.statement.count <= count) return undefined
-  const known = new KnownTree(them.statement.count)
-  known.setAll(0, 0, run.checkpoints.map(checkpointLeaf))
-  for (let level = known.height; level >= 0; level--) {
-    for (let node = 0; node < known.width(level); node++) {
-      const nodes = them.said.level('checkpoints', level, node)
-      if (nodes === undefined) continue
-      for (const [i, hash] of nodes.entries()) {
-        if (level > 0 || node + i >= count) known.set(level, node + i, hash)
-        else if (!equalBytes(hash, known.node(0, node + i))) return undefined
-      }
-    }
+/** Our own checkpoint, which is the accused's too according to the nodes that it has shown, and breaks a rule there. */
+function brokenUnderNodes(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage | undefined {
+  const { statement } = them
+  const own = run.checkpoints.slice(0, statement.count)
+  const index = own.findIndex((leaf, i) => brokenCheckpoint(leaf, i, statement, run.tokens) !== undefined)
+  const leaf = own[index]
+  if (leaf === undefined) return undefined
+  const known = new KnownTree(statement.count)
+  known.setAll(0, 0, own.map(checkpointLeaf))
+  for (let level = firstLevel(statement.count); ; level = Math.max(0, level - LEVEL_STEP)) {
+    const node = shownFirst(statement.count, level, index)
+    const nodes = them.said.level('checkpoints', level, node)
+    if (nodes) known.setAll(level, node, nodes)
+    if (level === 0) break
   }
-  const path = known.path(count - 1)
-  const last = run.checkpoints[count - 1]
-  if (path === undefined || last === undefined) return undefined
-  return structureProof(view.job, view.accused, count - 1, last, path)
+  const path = known.path(index)
+  if (path === undefined) return undefined
+  const root = rootOfRange(statement.count, index, [checkpointLeaf(leaf)], path)
+  if (!root || toBase64Url(root) !== statement.checkpointRoot) return undefined
+  return structureProof(view.job, view.accused, index, leaf, path)
 }
 
 export const structureProof = (
@@ -114,41 +109,30 @@ export const structureProof = (
   data: proven(leaf, path),
 })
 
-/** The first row of the shown pair that differs, of positions below `before`. */
-function wrongRow(run: Retrace, them: Opponent, pair: number, before: number): number | undefined {
-  const shown = them.said.pages(pair)
-  if (shown === undefined) return undefined
-  const { page } = pairPlace(run, pair)
-  const { headSize } = run.terms.manifest
-  const own = [run.page(2 * pair), run.page(2 * pair + 1)] as const
-  const rowOf = (bytes: Uint8Array, row: number) => {
-    const at = PAGE_ROWS + row * 2 * headSize
-    return Buffer.concat([bytes.subarray(row, row + 1), bytes.subarray(at, at + 2 * headSize)])
-  }
-  for (let row = 0; row < PAGE_ROWS && page * PAGE_ROWS + row < before; row++) {
-    const differs = [shown.k, shown.v].some(
-      (bytes, kind) => !equalBytes(rowOf(bytes, row), rowOf(own[kind] as Uint8Array, row)),
-    )
-    if (differs) return row
-  }
-  return undefined
+/** The first row of the shown pair that differs. */
+function wrongRow(run: Retrace, them: Opponent, pair: number): number | undefined {
+  const { k, v } = answered(them.said.pages(pair))
+  return Array.from({ length: PAGE_ROWS }, (_, row) => row).find(
+    row => !isSameRow(run, 2 * pair, k, row) || !isSameRow(run, 2 * pair + 1, v, row),
+  )
+}
+
+function isSameRow(run: Retrace, index: number, shown: Uint8Array, row: number): boolean {
+  const bytes = 2 * run.terms.manifest.headSize
+  const own = run.page(index)
+  const at = PAGE_ROWS + row * bytes
+  return own[row] === shown[row] && equalBytes(own.subarray(at, at + bytes), shown.subarray(at, at + bytes))
 }
 
 function pickRow(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
-  const positions = run.terms.promptLength + Math.min(run.tokens.length, them.statement.count) - 1
-  const row = wrongRow(run, them, answered(view.pages), positions)
+  const row = wrongRow(run, them, answered(view.pages))
   if (row === undefined) throw nothingToProve()
   return pick(view, 'Pick-Row', 'Row', row)
 }
 
-/** The layer stage whose shown page has a wrong row at this very position, which `link` proves. */
-function wrongLink(view: DisputeView, run: Retrace, them: Opponent): number | undefined {
-  const { pages, position } = view
-  if (pages === undefined || position === undefined) return undefined
-  const { page, layer } = pairPlace(run, pages)
-  const row = wrongRow(run, them, pages, position + 1)
-  return row !== undefined && page * PAGE_ROWS + row === position ? layer + 1 : undefined
-}
+/** The layer stage of the wrong row by which the dispute came to its position: `link` proves it there. */
+const linkedStage = (view: DisputeView, run: Retrace): number | undefined =>
+  view.pages === undefined ? undefined : pairPlace(run, view.pages).layer + 1
 
 function pickStage(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
   return (
@@ -163,33 +147,30 @@ function wrongStage(view: DisputeView, run: Retrace, them: Opponent): number {
   const said = answered(them.said.stages(position))
   const own = stageDigests(run, position)
   const at = own.findIndex((digest, s) => !equalBytes(digest, said.digests[s]))
-  const linked = wrongLink(view, run, them)
+  const linked = linkedStage(view, run)
   const stage = linked !== undefined && (at < 0 || linked < at) ? linked : at
-  if (stage < 0 || stage > (view.ceiling ?? stage)) throw nothingToProve()
+  if (stage < 0) throw nothingToProve()
   return stage
 }
 
-/** The accused's checkpoint breaks a rule by itself, or its token is ours and its piece is another. */
+/** The accused's checkpoint breaks a rule by itself, or its piece is not that of its token. */
 function answerProof(
   view: DisputeView,
   run: Retrace,
   them: Opponent,
   position: number,
 ): DisputeMessage | undefined {
-  const answer = them.said.stages(position)
+  const { checkpoint, piece } = them.said.stages(position) ?? {}
   const i = position - run.terms.promptLength + 1
-  const { checkpoint, piece } = answer ?? {}
-  if (checkpoint && breaksByItself(checkpoint.leaf, i, them.statement.count))
+  if (checkpoint && brokenCheckpoint(checkpoint.leaf, i, them.statement, run.tokens))
     return structureProof(view.job, view.accused, i, checkpoint.leaf, checkpoint.path)
-  if (!checkpoint || !piece || !equalBytes(checkpoint.leaf, run.checkpoints[i])) return undefined
-  if (equalBytes(piece.leaf, run.pieces[i])) return undefined
+  if (!piece || equalBytes(piece.leaf, run.pieces[i])) return undefined
   const { leaf } = pieceAddress(run.terms.layout, tokenAt(run, position + 1))
   return {
     action: 'Prove-Answer',
     tags: { Job: view.job, Accused: view.accused, Index: String(i) },
     data: {
       piece: proven(piece.leaf, piece.path),
-      checkpoint: proven(checkpoint.leaf, checkpoint.path),
       pieces: proven(run.bundleLeaf(leaf), run.bundlePath(leaf)),
     },
   }
@@ -234,7 +215,7 @@ function wrongOperation(
   const said = saidOperations(run, them, position, stage)
   const operations = planStage(run.terms, position, stage)
   const values = stageValues(run, position, stage, said.advice)
-  const linked = wrongLink(view, run, them) === stage
+  const linked = linkedStage(view, run) === stage
   const at = operations.findIndex((operation, k) => {
     if (isAdvice(operation)) return false
     if (linked && operation.name === 'link') return true
@@ -254,13 +235,7 @@ function prove(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage 
   const values = stageValues(run, position, stage, them.said.operations(position, stage)?.advice)
   const c = wrongChunk(view, run, them, operation, values[k])
   const chunk = operation.chunk(c)
-  const page = chunk.inputs.find(input => input.kind === 'page')
-  const inputs = stepInputs(run, them, { position, stage }, values, chunk)
-  if ('missing' in inputs) return pick(view, 'Ask-Pages', 'Page', inputs.missing)
-  if (page && view.pages !== undefined && (view.moves ?? []).includes('Pick-Row')) {
-    const row = wrongRow(run, them, view.pages, position + 1)
-    if (row !== undefined) return pick(view, 'Pick-Row', 'Row', row)
-  }
+  const inputs = stepInputs(run, them, { position, stage, shown: view.pages }, values, chunk)
   return {
     action: 'Prove-Step',
     tags: { Dispute: view.id, Chunk: String(c) },
@@ -294,22 +269,10 @@ function wrongChunk(
       : equalBytes(valueLeaf(bytes), said.leaves?.[chunk.leaf])
     if (!equal) return c
   }
-  if (isCheck(operation) && view.pages !== undefined) {
-    const { head } = pairPlace(run, view.pages)
-    return 2 * head + wrongKind(run, them, view.pages, position)
+  if (operation.name === 'link' && view.pages !== undefined) {
+    const { k } = answered(them.said.pages(view.pages))
+    const kind = isSameRow(run, 2 * view.pages, k, position % PAGE_ROWS) ? 1 : 0
+    return 2 * pairPlace(run, view.pages).head + kind
   }
   throw nothingToProve()
-}
-
-/** Whether it is the K row of the position that is wrong, or the V row. */
-function wrongKind(run: Retrace, them: Opponent, pair: number, position: number): 0 | 1 {
-  const shown = answered(them.said.pages(pair))
-  const row = position % PAGE_ROWS
-  const { headSize } = run.terms.manifest
-  const at = PAGE_ROWS + row * 2 * headSize
-  const own = run.page(2 * pair)
-  const keysEqual =
-    own[row] === shown.k[row] &&
-    equalBytes(own.subarray(at, at + 2 * headSize), shown.k.subarray(at, at + 2 * headSize))
-  return keysEqual ? 1 : 0
 }

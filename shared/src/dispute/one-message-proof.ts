@@ -23,6 +23,8 @@ export interface Accusation {
   readonly model: string
   readonly promptTokens: string
   readonly statement: StatementView
+  /** Chosen tokens that the accused revealed. */
+  readonly tokens: readonly number[]
   readonly index: number
 }
 
@@ -31,29 +33,37 @@ export interface Accusation {
  * `wrong-path`.
  */
 export function brokenRule(
-  { terms, promptTokens, statement, index }: Accusation,
+  { terms, promptTokens, statement, tokens, index }: Accusation,
   { leaf: shown, path, tree, count }: DisputePayload<'Prove-Structure'>,
 ): string | undefined {
   const leaf = fromBase64(shown)
   if (tree === 'prompt') {
     mustStand(count ?? 0, index, merkleLeaf(PROMPT, leaf), path, promptTokens)
-    return brokenPrompt(terms, leaf, index, count ?? 0)
+    return brokenPrompt(terms, leaf, index, count ?? 0, statement.count)
   }
   mustStand(statement.count, index, checkpointLeaf(leaf), path, statement.checkpointRoot)
+  return brokenCheckpoint(leaf, index, statement, tokens)
+}
+
+/** The rule that a checkpoint leaf of the accused breaks by itself: it says its place and token, and exactly the last one stops. */
+export function brokenCheckpoint(
+  leaf: Uint8Array,
+  index: number,
+  { count, finish: said }: Pick<StatementView, 'count' | 'finish'>,
+  tokens: readonly number[],
+): string | undefined {
   if (leaf.length !== CHECKPOINT_BYTES) return `has ${leaf.length} bytes instead of ${CHECKPOINT_BYTES}`
   const bytes = Buffer.from(leaf)
   const flag = bytes.readUInt8(FLAG_AT)
   if (bytes.readUInt32LE(0) !== index) return `has number ${bytes.readUInt32LE(0)}`
-  if (tokenOf(leaf) >= terms.manifest.vocab)
-    return `has token ${tokenOf(leaf)}, which the model does not have`
+  if (tokenOf(leaf) !== tokens[index])
+    return `has token ${tokenOf(leaf)}, and the miner revealed ${tokens[index]}`
   if (flag > MAX_FLAG) return `has stop flag ${flag}, which there is not`
-  const isLast = index === statement.count - 1
+  const isLast = index === count - 1
   if (!isLast) return flag === 0 ? undefined : `stops with flag ${flag} and is not the last`
   if (flag === 0) return 'is the last and does not stop'
   const finish = flag === 1 || flag === 2 ? 'stop' : 'length'
-  return finish === statement.finish
-    ? undefined
-    : `ends by ${finish}, and the result says ${statement.finish}`
+  return finish === said ? undefined : `ends by ${finish}, and the result says ${said}`
 }
 
 function brokenPrompt(
@@ -61,12 +71,15 @@ function brokenPrompt(
   leaf: Uint8Array,
   index: number,
   count: number,
+  chosen: number,
 ): string | undefined {
   const isFull = leaf.length === PROMPT_LEAF_BYTES
   const isCut = leaf.length > 0 && leaf.length < PROMPT_LEAF_BYTES && leaf.length % TOKEN_BYTES === 0
   if (!isFull && !(isCut && index === count - 1)) return `has ${leaf.length} bytes`
-  if ((index * PROMPT_LEAF_BYTES + leaf.length) / TOKEN_BYTES > manifest.context)
-    return 'is longer than the context'
+  const length = (index * PROMPT_LEAF_BYTES + leaf.length) / TOKEN_BYTES
+  if (length > manifest.context) return 'is longer than the context'
+  if (index === count - 1 && length + chosen - 1 > manifest.context)
+    return `leaves no room for ${chosen} tokens within the context`
   const tokens = Buffer.from(leaf)
   for (let at = 0; at < leaf.length; at += TOKEN_BYTES) {
     if (tokens.readUInt32LE(at) >= manifest.vocab)
@@ -77,16 +90,14 @@ function brokenPrompt(
 
 /** The piece that the accused gave for a token and the piece of the bundle. Errors: `wrong-path`, `bad-bundle`. */
 export function shownPieces(
-  { terms, model, statement, index }: Accusation,
-  { piece, checkpoint, pieces }: DisputePayload<'Prove-Answer'>,
+  { terms, model, statement, tokens, index }: Accusation,
+  { piece, pieces }: DisputePayload<'Prove-Answer'>,
 ): { readonly token: number; readonly said: Uint8Array; readonly own: Uint8Array } {
   const said = fromBase64(piece.leaf)
-  const leaf = fromBase64(checkpoint.leaf)
   const block = fromBase64(pieces.leaf)
   mustStand(statement.count, index, pieceLeaf(said), piece.path, statement.answerRoot)
-  mustStand(statement.count, index, checkpointLeaf(leaf), checkpoint.path, statement.checkpointRoot)
-  const token = leaf.length === CHECKPOINT_BYTES ? tokenOf(leaf) : terms.manifest.vocab
-  if (token >= terms.manifest.vocab) throw refused('wrong-checkpoint', 'The checkpoint has no token.')
+  const token = tokens[index]
+  if (token === undefined) throw refused('wrong-path', 'The answer has no such token.')
   const { layout, manifest } = terms
   const at = pieceAddress(layout, token)
   mustStand(layout.leafCount, at.leaf, merkleLeaf(BUNDLE, block), pieces.path, model)

@@ -2,8 +2,9 @@ import { merkleLeaf, merkleLevels } from '../hashing/merkle.ts'
 import { ApusError } from '../kit/errors.ts'
 import { pageLeaf } from '../machine/commitments.ts'
 import type { RunRequest } from '../machine/engine.ts'
+import type { Manifest } from '../machine/manifest.ts'
 import { type BundleReader, Model } from '../machine/model.ts'
-import { Oracle } from '../machine/oracle.ts'
+import { Oracle, pageLeavesOf } from '../machine/oracle.ts'
 import type { RunTerms } from '../machine/plan-parts.ts'
 import { choosesAt } from '../machine/plan-parts.ts'
 import { PAGE_ROWS, Page } from '../machine/rows.ts'
@@ -34,7 +35,10 @@ export class OracleRetrace implements Retrace {
   readonly pageLeaves: readonly Uint8Array[]
   readonly #bundle: ProvingBundle
   readonly #model: Model
+  readonly #request: RunRequest
   readonly #all: readonly number[]
+  /** Checkpoints that follow from the tokens read: all, unless they are somebody else's. */
+  readonly #own: number
   /** Those of the end of the run, where they are known. */
   readonly #pages: readonly Uint8Array[] | undefined
   /** Without them: as far as it was fed, pages below its position are as the end of the run left them. */
@@ -47,12 +51,15 @@ export class OracleRetrace implements Retrace {
     request: RunRequest,
     result: RunLeaves,
     pages?: readonly Uint8Array[],
+    own = result.checkpoints.length,
   ) {
     this.#bundle = bundle
     this.#model = model
+    this.#request = request
     this.#pages = pages
     this.#sequence = new Sequence(model)
     this.#all = [...request.prompt, ...result.tokens]
+    this.#own = own
     this.terms = runTerms(model, request)
     this.promptTokens = request.prompt
     this.tokens = result.tokens
@@ -82,6 +89,28 @@ export class OracleRetrace implements Retrace {
     return new OracleRetrace(bundle, known ? new Model(bundle, 0) : new Model(bundle), request, result, known)
   }
 
+  /**
+   * The same job as one computes it who reads these tokens, whatever would have been chosen: by them every page and
+   * checkpoint of somebody else's run can be told right or wrong. `pages`: those after all of them but the last were fed.
+   */
+  reading(tokens: readonly number[], pages?: readonly Uint8Array[]): OracleRetrace {
+    const request = this.#request
+    const model = pages ? new Model(this.#bundle, 0) : this.#model
+    const read = withinContext(model.manifest, request, tokens)
+    const apart = read.findIndex((token, i) => token !== this.tokens[i])
+    const own = apart < 0 ? this.checkpoints.length : apart + 1
+    const pageLeaves = pages?.map(pageLeaf) ?? leavesAfter(model, request, read)
+    const { checkpoints } = this
+    return new OracleRetrace(
+      this.#bundle,
+      model,
+      request,
+      { tokens: read, checkpoints, pageLeaves },
+      pages,
+      own,
+    )
+  }
+
   /** Computes a position ahead of the calls that ask for its operations, a layer at a time. Errors: `engine-wrong`. */
   async prepare(position: number, signal: AbortSignal): Promise<void> {
     if (this.#traced?.position === position) return
@@ -100,12 +129,10 @@ export class OracleRetrace implements Retrace {
 
   /** What the position gives is under the run's checkpoint, unless the engine that gave it was wrong. */
   #checkResult(position: number, { stages }: PositionTrace): void {
-    const checkpoint = this.checkpoints[position - this.terms.promptLength + 1]
-    if (
-      checkpoint === undefined ||
-      equalBytes(stages[this.terms.manifest.layers], checkpoint.slice(RESIDUAL_DIGEST_AT))
-    )
-      return
+    const index = position - this.terms.promptLength + 1
+    const checkpoint = index < this.#own ? this.checkpoints[index] : undefined
+    const residual = stages[this.terms.manifest.layers]
+    if (checkpoint === undefined || equalBytes(residual, checkpoint.slice(RESIDUAL_DIGEST_AT))) return
     throw new ApusError(
       'engine-wrong',
       `At position ${position} this node's engine differs from the machine.`,
@@ -168,6 +195,20 @@ export class OracleRetrace implements Retrace {
     for (let p = sequence.position; p < end; p++)
       sequence.feed(this.#all[p] as number, choosesAt(this.terms, p))
   }
+}
+
+/** Of somebody's chosen tokens those that the context holds; a run that goes on behind it is wrong for that alone. */
+export const withinContext = (
+  { context }: Pick<Manifest, 'context'>,
+  { prompt }: Pick<RunRequest, 'prompt'>,
+  tokens: readonly number[],
+): readonly number[] => tokens.slice(0, context - prompt.length + 1)
+
+/** Leaf hashes of the pages after the prompt and all of these tokens but the last were fed. */
+function leavesAfter(model: Model, { prompt }: RunRequest, tokens: readonly number[]): Uint8Array[] {
+  const sequence = new Sequence(model)
+  for (const token of [...prompt, ...tokens.slice(0, -1)]) sequence.feed(token, false)
+  return pageLeavesOf(sequence)
 }
 
 const areUnder = (pages: readonly Uint8Array[], leaves: readonly Uint8Array[]): boolean =>

@@ -11,7 +11,7 @@ import { jobNoise } from '../machine/sampler.ts'
 import { type DisputePayload, disputePayloads, provenLeaf, statementView } from '../protocol/dispute.ts'
 import { address, digestText, id32, jobId, modelId, processId } from '../protocol/identity.ts'
 import { stopStrings } from '../protocol/job.ts'
-import { resultRoot } from '../protocol/round.ts'
+import { decodeTokens, resultRoot, tokenDigest } from '../protocol/round.ts'
 import { samplerSettings } from '../protocol/sampler.ts'
 import { operationsOfStage, showsOperations } from './chunks.ts'
 import { checkEquivocation, equivocationProof } from './equivocation-proof.ts'
@@ -44,6 +44,8 @@ const common = {
   /** What the accused revealed, and the root that it had committed to. */
   statement: statementView,
   resultRoot: digestText,
+  /** The tokens that it chose (`encodeTokens`). */
+  tokens: z.base64(),
 }
 
 const step = z.strictObject({
@@ -106,9 +108,9 @@ function parsed(text: string): unknown {
 }
 
 /**
- * Checks the whole argument of a proof offline: the roots that the accused committed to, its answers under them, every
+ * Checks the whole argument of a proof offline: the roots and tokens that the accused committed to, its answers under them, every
  * input under those or under the model, and the arithmetic. Errors name the check that fails: `wrong-manifest`,
- * `wrong-result-root`, `wrong-checkpoint`, `wrong-stages`, those of `judgeStep` and of proofs in one message.
+ * `wrong-result-root`, `wrong-tokens`, `wrong-checkpoint`, `wrong-stages`, those of `judgeStep` and of proofs in one message.
  */
 export async function checkProof(file: ProofFile): Promise<ProofStory> {
   if (file.kind === 'equivocation') return checkEquivocation(file)
@@ -124,9 +126,13 @@ function claimStory(file: ClaimProof): ClaimStory {
   const root = resultRoot(file.network, file.job, { promptTokens: file.job.promptTokens, ...file.statement })
   if (root !== file.resultRoot)
     throw invalid('wrong-result-root', 'The statement is not what the accused had committed to.')
-  if (file.kind === 'step') return stepStory(file, terms)
+  const tokens = decodeTokens(fromBase64(file.tokens))
+  if (tokenDigest(tokens) !== file.statement.tokenDigest || tokens.length !== file.statement.count)
+    throw invalid('wrong-tokens', 'The tokens are not those of the statement.')
+  if (file.kind === 'step') return stepStory(file, terms, tokens)
   const { statement, index } = file
-  const accusation = { terms, model: file.job.model, promptTokens: file.job.promptTokens, statement, index }
+  const { model, promptTokens } = file.job
+  const accusation = { terms, model, promptTokens, statement, tokens, index }
   return file.kind === 'structure'
     ? structureStory(file, terms, accusation)
     : answerStory(file, terms, accusation)
@@ -222,7 +228,7 @@ function answerStory(
   }
 }
 
-function stepStory(file: StepProof, terms: RunTerms): ClaimStory {
+function stepStory(file: StepProof, terms: RunTerms, tokens: readonly number[]): ClaimStory {
   const { manifest, promptLength } = terms
   const { position, stage, statement } = file
   if (position > promptLength + statement.count - 2 || stage >= stageCount(terms, position))
@@ -235,6 +241,7 @@ function stepStory(file: StepProof, terms: RunTerms): ClaimStory {
     model: file.job.model,
     promptTokens: file.job.promptTokens,
     statement,
+    tokens,
     position,
     stage,
     operation: file.operation,

@@ -1,7 +1,7 @@
 import { toBase64Url } from '../hashing/digest.ts'
 import { merkleLeaf } from '../hashing/merkle.ts'
 import { ApusError, errorCode } from '../kit/errors.ts'
-import { checkpointLeaf, pageLeaf, pieceLeaf } from '../machine/commitments.ts'
+import { pageLeaf, pieceLeaf } from '../machine/commitments.ts'
 import { checkLeaf } from '../machine/domain.ts'
 import { embeddingLeaf, thresholdLeaf } from '../machine/inputs.ts'
 import { planStage } from '../machine/plan.ts'
@@ -9,13 +9,13 @@ import type { RunTerms } from '../machine/plan-parts.ts'
 import { recompute } from '../machine/recompute.ts'
 import type { Input, Operation } from '../machine/steps.ts'
 import type { StatementView } from '../protocol/dispute.ts'
+import { encodeTokens } from '../protocol/round.ts'
 import { cutLeaves, isAdvice, isCheck, showsValues } from './chunks.ts'
 import { equalBytes } from './message.ts'
 import { pageLeafCount } from './trees.ts'
 import { digestOfLeaves, digestOfRange, rootOfRange, valueLeaf } from './value-tree.ts'
 
 const TOKENS_PER_LEAF = 64
-const CHECKPOINT_BYTES = 41
 const BUNDLE = 'apus.machine.1/bundle'
 const PROMPT = 'apus.machine.1/prompt'
 const LEGAL = Uint8Array.of(1)
@@ -29,6 +29,8 @@ export interface DisputedStep {
   readonly model: string
   readonly promptTokens: string
   readonly statement: StatementView
+  /** Chosen tokens that the accused revealed. */
+  readonly tokens: readonly number[]
   readonly position: number
   readonly stage: number
   readonly operation: number
@@ -200,7 +202,7 @@ class InputReader {
   }
 
   #tokens(first: number, end: number): Uint8Array {
-    const { terms, promptTokens, statement } = this.#step
+    const { terms, promptTokens } = this.#step
     const { promptLength } = terms
     const { vocab } = terms.manifest
     const parts: Uint8Array[] = []
@@ -216,21 +218,8 @@ class InputReader {
         throw refused('bad-prompt', 'The prompt has an unknown token, or not all of them.')
       parts.push(part)
     }
-    if (end > promptLength) {
-      const from = Math.max(first, promptLength) - promptLength
-      const { leaf, path } = this.#take()
-      const leaves = pieces(leaf, CHECKPOINT_BYTES)
-      this.#check(
-        rootOfRange(statement.count, from, leaves.map(checkpointLeaf), path),
-        statement.checkpointRoot,
-      )
-      for (const [i, checkpoint] of leaves.entries()) {
-        const [number, token] = tokensOf(
-          legal(checkpoint, checkpoint.length === CHECKPOINT_BYTES).slice(0, 8),
-        )
-        parts.push(legal(checkpoint, number === from + i && (token ?? vocab) < vocab).slice(4, 8))
-      }
-    }
+    const chosen = this.#step.tokens.slice(Math.max(first - promptLength, 0), Math.max(end - promptLength, 0))
+    parts.push(encodeTokens(chosen))
     const tokens = new Uint8Array(Buffer.concat(parts))
     if (tokens.length !== (end - first) * 4) throw refused('wrong-inputs', 'The tokens are not all there.')
     this.#token = new DataView(tokens.buffer).getUint32(tokens.length - 4, true)

@@ -1,11 +1,9 @@
-import { checkpointLeaf, pageLeaf, pieceLeaf } from '../machine/commitments.ts'
+import { pageLeaf, pieceLeaf } from '../machine/commitments.ts'
 import { embeddingLeaf, thresholdLeaf } from '../machine/inputs.ts'
 import { planStage } from '../machine/plan.ts'
 import type { Chunk, Input } from '../machine/steps.ts'
 import type { StatementView } from '../protocol/dispute.ts'
-import type { Evidence } from './evidence.ts'
 import { KnownTree } from './known-tree.ts'
-import { equalBytes } from './message.ts'
 import { promptLeaves } from './prompt-tree.ts'
 import type { Retrace } from './retrace.ts'
 import type { Said } from './said.ts'
@@ -21,17 +19,17 @@ interface ProvenInput {
   readonly path: readonly Uint8Array[]
 }
 
-/** What the challenger knows of the accused. */
+/** What the challenger knows of the accused: what it revealed and has answered. */
 export interface Opponent {
   readonly statement: StatementView
   readonly said: Said
-  /** Its leaves, when it or somebody else handed them over. */
-  readonly evidence: Evidence | undefined
 }
 
-/** The accused's pages are needed and are not known: it has to be asked for this pair. */
-export interface MissingPages {
-  readonly missing: number
+interface Place {
+  readonly position: number
+  readonly stage: number
+  /** The pair of pages that the accused has shown, through which the dispute came here. */
+  readonly shown: number | undefined
 }
 
 /**
@@ -41,26 +39,20 @@ export interface MissingPages {
 export function stepInputs(
   run: Retrace,
   them: Opponent,
-  place: { readonly position: number; readonly stage: number },
+  place: Place,
   values: StageValues,
   chunk: Chunk,
-): ProvenInput[] | MissingPages {
-  const found: ProvenInput[] = []
-  for (const input of chunk.inputs) {
-    const proven = proofOf(run, them, place, values, input)
-    if ('missing' in proven) return proven
-    found.push(...proven)
-  }
-  return found
+): ProvenInput[] {
+  return chunk.inputs.flatMap(input => proofOf(run, them, place, values, input))
 }
 
 function proofOf(
   run: Retrace,
   them: Opponent,
-  { position, stage }: { readonly position: number; readonly stage: number },
+  { position, stage, shown }: Place,
   values: StageValues,
   input: Input,
-): readonly ProvenInput[] | MissingPages {
+): readonly ProvenInput[] {
   switch (input.kind) {
     case 'value':
       return [valueInput(run, position, stage, values, input)]
@@ -77,11 +69,11 @@ function proofOf(
       return [{ leaves: [run.bundleLeaf(leaf)], path: run.bundlePath(leaf) }]
     }
     case 'tokens':
-      return tokenInputs(run, them, position, input.first, input.count)
+      return promptInputs(run, input.first, input.count)
     case 'page':
-      return pageInput(run, them, input)
+      return [pageInput(run, them, shown, input)]
     case 'piece':
-      return [pieceInput(run, them, position, input.n)]
+      return [pieceInput(run, input.n)]
   }
 }
 
@@ -107,69 +99,41 @@ function valueInput(
   }
 }
 
-function tokenInputs(
-  run: Retrace,
-  them: Opponent,
-  position: number,
-  first: number,
-  count: number,
-): ProvenInput[] {
-  const { promptLength } = run.terms
-  const last = first + count - 1
-  const proven: ProvenInput[] = []
-  if (first < promptLength) {
-    const leaves = promptLeaves(run.promptTokens)
-    const from = Math.floor(first / TOKENS_PER_LEAF)
-    const to = Math.floor(Math.min(last, promptLength - 1) / TOKENS_PER_LEAF)
-    const path = wholeTree(leaves.map(leaf => leaf.hash)).rangePath(from, to - from + 1)
-    proven.push({ leaves: leaves.slice(from, to + 1).map(leaf => leaf.bytes), path: known(path) })
-  }
-  if (last >= promptLength) {
-    const from = Math.max(first, promptLength) - promptLength
-    const to = last - promptLength
-    const path = checkpointTree(run, them, position).rangePath(from, to - from + 1)
-    proven.push({ leaves: run.checkpoints.slice(from, to + 1), path: known(path) })
-  }
-  return proven
+/** The tokens of the prompt among these; those that the accused chose it has revealed. */
+function promptInputs(run: Retrace, first: number, count: number): ProvenInput[] {
+  const end = Math.min(first + count, run.terms.promptLength)
+  if (first >= end) return []
+  const leaves = promptLeaves(run.promptTokens)
+  const from = Math.floor(first / TOKENS_PER_LEAF)
+  const to = Math.floor((end - 1) / TOKENS_PER_LEAF)
+  const path = wholeTree(leaves.map(leaf => leaf.hash)).rangePath(from, to - from + 1)
+  return [{ leaves: leaves.slice(from, to + 1).map(leaf => leaf.bytes), path: known(path) }]
 }
 
-/** The accused's checkpoints as far as they follow from its answer for this position and from the leaves before. */
-function checkpointTree(run: Retrace, { statement, said, evidence }: Opponent, position: number): KnownTree {
-  const i = position - run.terms.promptLength + 1
-  const tree = new KnownTree(statement.count)
-  if (evidence) tree.setAll(0, 0, evidence.checkpoints.map(checkpointLeaf))
-  else tree.setAll(0, 0, run.checkpoints.slice(0, i).map(checkpointLeaf))
-  const answer = said.stages(position)?.checkpoint
-  if (answer) tree.setPath(0, i, checkpointLeaf(answer.leaf), answer.path)
-  return tree
+function pieceInput(run: Retrace, n: number): ProvenInput {
+  return { leaves: [known(run.pieces[n])], path: known(wholeTree(run.pieces.map(pieceLeaf)).path(n)) }
 }
 
-function pieceInput(run: Retrace, { statement, said }: Opponent, position: number, n: number): ProvenInput {
-  const i = position - run.terms.promptLength + 1
-  const newest = known(said.stages(position)?.piece)
-  const tree = new KnownTree(statement.count)
-  tree.setAll(0, 0, run.pieces.slice(0, i).map(pieceLeaf))
-  tree.setPath(0, i, pieceLeaf(newest.leaf), newest.path)
-  return { leaves: [n === i ? newest.leaf : known(run.pieces[n])], path: known(tree.path(n)) }
-}
-
+/** A page that both have; of the pair that the accused has shown, its own. */
 function pageInput(
   run: Retrace,
-  { statement, said, evidence }: Opponent,
+  { statement, said }: Opponent,
+  shownPair: number | undefined,
   place: Extract<Input, { readonly kind: 'page' }>,
-): readonly ProvenInput[] | MissingPages {
+): ProvenInput {
   const pair = pairIndex(run, place)
   const index = 2 * pair + place.kv
-  const shown = said.pages(pair)
-  if (shown) {
-    const tree = new KnownTree(pageLeafCount(run, statement.count))
-    tree.setAll(0, 2 * pair, [pageLeaf(shown.k), pageLeaf(shown.v)])
-    tree.setPath(1, pair, known(tree.node(1, pair)), shown.path)
-    return [{ leaves: [place.kv === 0 ? shown.k : shown.v], path: known(tree.path(index)) }]
+  const tree = new KnownTree(pageLeafCount(run, statement.count))
+  const shown = shownPair === undefined ? undefined : said.pages(shownPair)
+  if (shownPair === undefined || shown === undefined) tree.setAll(0, 0, run.pageLeaves)
+  else {
+    // All before it are equal, and its path tells what is beside it.
+    tree.setAll(0, 0, run.pageLeaves.slice(0, 2 * shownPair))
+    tree.setAll(0, 2 * shownPair, [pageLeaf(shown.k), pageLeaf(shown.v)])
+    tree.setPath(1, shownPair, known(tree.node(1, shownPair)), shown.path)
   }
-  const page = run.page(index)
-  if (!evidence || !equalBytes(pageLeaf(page), evidence.pageLeaves[index])) return { missing: pair }
-  return [{ leaves: [page], path: known(wholeTree(evidence.pageLeaves).path(index)) }]
+  const page = pair === shownPair ? (place.kv === 0 ? shown?.k : shown?.v) : run.page(index)
+  return { leaves: [known(page)], path: known(tree.path(index)) }
 }
 
 function known<T>(value: T | undefined): T {

@@ -1,6 +1,8 @@
+import { toBase64Url } from '../hashing/digest.ts'
+import { merkleRoot } from '../hashing/merkle.ts'
 import { checkpointLeaf, pieceLeaf } from '../machine/commitments.ts'
 import { PAGE_ROWS } from '../machine/rows.ts'
-import type { DISPUTE_TREES } from '../protocol/dispute.ts'
+import type { DISPUTE_TREES, StatementView } from '../protocol/dispute.ts'
 import { LEVEL_STEP, MAX_LEVEL_NODES } from '../protocol/dispute.ts'
 import { KnownTree } from './known-tree.ts'
 import type { Retrace } from './retrace.ts'
@@ -17,6 +19,13 @@ export function leavesOfTree(run: Retrace, tree: DisputeTree): readonly Uint8Arr
     case 'answer':
       return run.pieces.map(pieceLeaf)
   }
+}
+
+/** Whether a run's tree is the one that a result names. */
+export function isSameTree(run: Retrace, statement: StatementView, tree: DisputeTree): boolean {
+  const { checkpointRoot, kvRoot, answerRoot } = statement
+  const named = { checkpoints: checkpointRoot, pages: kvRoot, answer: answerRoot }[tree]
+  return toBase64Url(merkleRoot([...leavesOfTree(run, tree)])) === named
 }
 
 /** K/V leaves of a run of `count` chosen tokens: one K and one V page for each block of 64 positions, layer and head. */
@@ -43,13 +52,25 @@ export function firstLevel(count: number): number {
   return level
 }
 
+/** The level that is shown before `level`, which is not the first. */
+function levelAbove(count: number, level: number): number {
+  let above = firstLevel(count)
+  while (Math.max(0, above - LEVEL_STEP) > level) above -= LEVEL_STEP
+  return above
+}
+
+/** The node with which the answer begins that shows the node of `level` over a leaf. */
+export function shownFirst(count: number, level: number, leaf: number): number {
+  if (level === firstLevel(count)) return 0
+  const above = levelAbove(count, level)
+  return Math.floor(leaf / 2 ** above) * 2 ** (above - level)
+}
+
 /** How many nodes an answer shows that begins at `node` of `level`: all at first, later those under the picked node. */
 export function shownNodes(count: number, level: number, node: number): number {
   const width = Math.ceil(count / 2 ** level)
-  let above = firstLevel(count)
-  if (level === above) return width
-  while (Math.max(0, above - LEVEL_STEP) > level) above -= LEVEL_STEP
-  return Math.min(2 ** (above - level), width - node)
+  if (level === firstLevel(count)) return width
+  return Math.min(2 ** (levelAbove(count, level) - level), width - node)
 }
 
 /** K/V pair of a page leaf, and where it lies. */

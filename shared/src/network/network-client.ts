@@ -33,10 +33,11 @@ export interface JobRequest {
   readonly promptTokens?: string
 }
 
-/** An answer in the message itself, base64 a piece, or where it is kept: an id and its bytes. */
-export type RevealedAnswer =
+/** Chosen tokens (base64), and the answer in the message itself, base64 a piece, or where it is kept: an id and its bytes. */
+export type RevealedAnswer = { readonly tokens: string } & (
   | { readonly pieces: readonly string[] }
   | { readonly id: string; readonly size: number }
+)
 
 export interface Registration {
   readonly peer: string
@@ -112,13 +113,14 @@ export class NetworkClient {
         Salt: salt,
         Count: String(result.count),
         Finish: result.finish,
+        'Token-Digest': result.tokenDigest,
         'Checkpoint-Root': result.checkpointRoot,
         'Kv-Root': result.kvRoot,
         'Answer-Root': result.answerRoot,
         'Answer-Id': 'id' in answer ? answer.id : undefined,
         'Answer-Size': 'id' in answer ? String(answer.size) : undefined,
       },
-      'pieces' in answer ? JSON.stringify({ pieces: answer.pieces }) : undefined,
+      JSON.stringify({ tokens: answer.tokens, ...('pieces' in answer ? { pieces: answer.pieces } : {}) }),
     )
 
   /** Sends a message of a dispute; resolves to its id, which is that of the dispute when it opens one. */

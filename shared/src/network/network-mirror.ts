@@ -24,6 +24,7 @@ export const MIRRORED = [
   'models',
   'miners',
   'prompts',
+  'tokens',
   'jobs',
   'evidence',
   'disputes',
@@ -42,6 +43,8 @@ const published = z.record(z.string(), z.string())
 export class NetworkMirror {
   readonly jobs = new Map<JobId, JobView>()
   readonly prompts = new Map<JobId, string>()
+  /** Tokens that seats revealed, base64, by job and digest (`tokensKey`), for as long as a result of the job is at stake. */
+  readonly tokens = new Map<string, string>()
   readonly disputes = new Map<string, DisputeView>()
   /** What accused seats answered, by `evidenceKey`, for as long as their seats are at stake. */
   readonly evidence = new Map<string, string>()
@@ -82,6 +85,9 @@ export class NetworkMirror {
         return present(value, this.jobs).map(text => this.#job(jobView.parse(parseJson(text[1]))))
       case 'prompts':
         for (const [id, prompt] of entries(value)) this.prompts.set(jobId.parse(id), prompt)
+        return []
+      case 'tokens':
+        for (const [key, text] of present(value, this.tokens)) this.tokens.set(key, text)
         return []
       case 'disputes':
         return present(value, this.disputes).map(([id, text]) => {

@@ -51,7 +51,7 @@ export const disputePayloads = {
     tree: z.literal('prompt').optional(),
     count: z.int().min(1).optional(),
   }),
-  'Prove-Answer': z.strictObject({ piece: provenLeaf, checkpoint: provenLeaf, pieces: provenLeaf }),
+  'Prove-Answer': z.strictObject({ piece: provenLeaf, pieces: provenLeaf }),
   /** Two signed commitments of one seat with what they open to, or one that contradicts the reveal. */
   'Prove-Equivocation': z.strictObject({
     said: z
@@ -76,7 +76,6 @@ export const CHALLENGER_MOVES = [
   'Pick-Row',
   'Pick-Stage',
   'Pick-Operation',
-  'Ask-Pages',
   'Prove-Step',
 ] as const
 
@@ -118,12 +117,8 @@ export const disputeView = z.object({
   /** The pair of pages that is due or was shown last. */
   pages: z.int().optional(),
   position: z.int().optional(),
-  /** Picks above this stage are out of range: the dispute was turned here from a later position. */
-  ceiling: z.int().optional(),
   stage: z.int().optional(),
   operation: z.int().optional(),
-  /** Whether pages were asked for after this operation was picked. */
-  asked: z.boolean().optional(),
   /** The chunk that was recomputed. */
   chunk: z.int().optional(),
 })
@@ -135,11 +130,16 @@ export type DisputeState = DisputeView['state']
 export const statementView = z.object({
   count: z.int(),
   finish: z.enum(['stop', 'length']),
+  tokenDigest: digestText,
   checkpointRoot: digestText,
   kvRoot: digestText,
   answerRoot: digestText,
 })
 export type StatementView = z.infer<typeof statementView>
+
+/** The key under `tokens` of what a result of a job says it has read; its text is base64 (`encodeTokens`). */
+export const tokensKey = (job: string, { tokenDigest }: Pick<StatementView, 'tokenDigest'>): string =>
+  `${job}.${tokenDigest}`
 
 /** The key under `evidence` of the id of the message that brought the answer with this key. */
 export const answerMessageKey = (key: string): string => `${key}.message`

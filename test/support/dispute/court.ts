@@ -55,6 +55,7 @@ export interface CourtJob {
   readonly model: string
   readonly promptTokens: string
   readonly statement: StatementView
+  readonly tokens: readonly number[]
 }
 
 const JOB = 'j'.repeat(43)
@@ -179,14 +180,6 @@ export class Court {
       case 'Answer-Chunks':
         this.#answerChunks(data)
         return
-      case 'Ask-Pages': {
-        const place = pairPlace(this.#job, tag('Page'))
-        const [first, last] = this.#pagesRead()
-        if (place.layer !== view.stage! - 1 || place.page < first || place.page > last) refuse('wrong-page')
-        view.asked = true
-        this.#wantPages(tag('Page'))
-        return
-      }
       case 'Prove-Step':
         this.#proveStep(tag('Chunk'), data)
         return
@@ -218,7 +211,6 @@ export class Court {
     view.position = position
     view.stage = undefined
     view.operation = undefined
-    view.asked = undefined
     this.#want('Answer-Stages', this.said.stages(position), this.#picksOfStages())
   }
 
@@ -283,11 +275,7 @@ export class Court {
 
   #wantPages(pair: number): void {
     this.view.pages = pair
-    this.#want(
-      'Answer-Pages',
-      this.said.pages(pair),
-      this.view.asked ? ['Prove-Step', 'Pick-Row'] : ['Pick-Row'],
-    )
+    this.#want('Answer-Pages', this.said.pages(pair), ['Pick-Row'])
   }
 
   #answerPages(data: unknown): void {
@@ -305,23 +293,12 @@ export class Court {
       if (bytes.subarray(written, 64).some(b => b !== 0) || rows.some(b => b !== 0)) refuse('wrong-pages')
     }
     this.#keep(evidenceKey.pages(JOB, ACCUSED, pair), data)
-    this.#turn('challenger', view.asked ? ['Prove-Step', 'Pick-Row'] : ['Pick-Row'])
+    this.#turn('challenger', ['Pick-Row'])
   }
 
   #pickRow(row: number): void {
-    const { view } = this
-    const { page, layer } = pairPlace(this.#job, view.pages!)
-    const position = page * 64 + row
     if (!(row >= 0 && row < 64)) refuse('out-of-range')
-    if (view.asked) {
-      if (position > view.position!) refuse('out-of-range')
-      if (position === view.position) {
-        this.#turnToLink()
-        return
-      }
-    }
-    view.ceiling = layer + 1
-    this.#goTo(position)
+    this.#goTo(pairPlace(this.#job, this.view.pages!).page * 64 + row)
   }
 
   #answerStages(data: unknown): void {
@@ -367,16 +344,8 @@ export class Court {
   }
 
   #stageOf(stage: number): number {
-    const { position, ceiling } = this.view
-    if (!(stage >= 0 && stage < stageCount(this.#job.terms, position!)) || stage > (ceiling ?? stage))
-      refuse('out-of-range')
+    if (!(stage >= 0 && stage < stageCount(this.#job.terms, this.view.position!))) refuse('out-of-range')
     return stage
-  }
-
-  #turnToLink(): void {
-    const plan = planStage(this.#job.terms, this.view.position!, this.view.stage!)
-    if (!plan[this.view.operation!]!.name.startsWith('page.')) refuse('out-of-range')
-    this.#askChunks(plan.findIndex(({ name }) => name === 'link'))
   }
 
   #answerOperations(data: unknown): void {
@@ -432,28 +401,7 @@ export class Court {
     const held = heldCheck(operation, this.said.operations(view.position!, view.stage!)!.digests[k])
     if (held)
       this.#keep(evidenceKey.chunks(JOB, ACCUSED, view.position!, view.stage!, k), { leaves: toHashes(held) })
-    this.#want('Answer-Chunks', this.said.chunks(view.position!, view.stage!, k), this.#proofMoves())
-  }
-
-  #operationName(): string {
-    const { position, stage, operation } = this.view
-    return planStage(this.#job.terms, position!, stage!)[operation!]!.name
-  }
-
-  /** The first and last page that the picked operation reads: that of the position, or those of its group. */
-  #pagesRead(): readonly [first: number, last: number] {
-    const own = Math.floor(this.view.position! / 64)
-    const [kind, group] = this.#operationName().split('.')
-    if (kind !== 'page') return [own, own]
-    return [Number(group) * 64, Math.min(own, Number(group) * 64 + 63)]
-  }
-
-  #proofMoves(): NonNullable<DisputeView['moves']> {
-    const { view } = this
-    const name = this.#operationName()
-    const below = view.ceiling === undefined || view.stage! < view.ceiling
-    const asks = !view.asked && (name === 'link' || (name.startsWith('page.') && below))
-    return asks ? ['Prove-Step', 'Ask-Pages'] : ['Prove-Step']
+    this.#want('Answer-Chunks', this.said.chunks(view.position!, view.stage!, k), ['Prove-Step'])
   }
 
   #answerChunks(data: unknown): void {
@@ -469,7 +417,7 @@ export class Court {
     if (leaves.length !== operation.leaves || !equalBytes(digestOfLeaves(operation, leaves), digest))
       refuse('wrong-chunks')
     this.#keep(evidenceKey.chunks(JOB, ACCUSED, view.position!, view.stage!, view.operation!), data)
-    this.#turn('challenger', this.#proofMoves())
+    this.#turn('challenger', ['Prove-Step'])
   }
 
   #proveStep(chunk: number, data: unknown): void {
@@ -492,24 +440,22 @@ export class Court {
   }
 
   #proveStructure(index: number, data: unknown): void {
-    const { statement, terms } = this.#job
+    const { statement, tokens } = this.#job
     const { leaf, path } = disputePayloads['Prove-Structure'].parse(data)
     const bytes = fromBase64(leaf)
     const root = rootOfRange(statement.count, index, [checkpointLeaf(bytes)], fromHashes(path))
     if (!root || toBase64Url(root) !== statement.checkpointRoot) refuse('wrong-path')
-    if (!checkpointRuleBroken(bytes, index, statement, terms.manifest.vocab)) refuse('not-proven')
+    if (!checkpointRuleBroken(bytes, index, statement, tokens)) refuse('not-proven')
     this.#end('proven')
   }
 
   #proveAnswer(index: number, data: unknown): void {
-    const { statement, terms, model } = this.#job
-    const { piece, checkpoint, pieces } = disputePayloads['Prove-Answer'].parse(data)
+    const { statement, terms, model, tokens } = this.#job
+    const { piece, pieces } = disputePayloads['Prove-Answer'].parse(data)
     const checks: [{ leaf: string; path: string }, (b: Uint8Array) => Uint8Array, number, number, string][] =
       []
-    const token = Buffer.from(checkpoint.leaf, 'base64').readUInt32LE(4)
-    const at = pieceAddress(terms.layout, token)
+    const at = pieceAddress(terms.layout, tokens[index] ?? refuse('out-of-range'))
     checks.push([piece, pieceLeaf, statement.count, index, statement.answerRoot])
-    checks.push([checkpoint, checkpointLeaf, statement.count, index, statement.checkpointRoot])
     checks.push([pieces, b => merkleLeaf('apus.machine.1/bundle', b), terms.layout.leafCount, at.leaf, model])
     for (const [{ leaf, path }, hash, count, i, expected] of checks) {
       const root = rootOfRange(count, i, [hash(fromBase64(leaf))], fromHashes(path))

@@ -42,6 +42,16 @@ export function withWrongRow(run: Retrace, index: number, row: number): Retrace 
 export const withWrongPiece = (run: Retrace, n: number, piece: Uint8Array): Retrace =>
   pretending(run, { pieces: run.pieces.map((own, i) => (i === n ? piece : own)) })
 
+/** A page of a run as it is when only these rows of it are written. */
+function firstRows(run: Retrace, index: number, rows: number): Uint8Array {
+  if (rows >= PAGE_ROWS) return run.page(index)
+  const { headSize } = run.terms.manifest
+  const own = Page.decode(run.page(index), headSize)
+  const page = new Page(headSize)
+  for (let row = 0; row < rows; row++) page.set(row, own.row(row))
+  return page.encode()
+}
+
 /** The run cut after `count` tokens, its last checkpoint with `flag`. */
 export function stoppedAt(run: Retrace, count: number, flag: StopFlag): Retrace {
   const { promptLength, manifest } = run.terms
@@ -53,12 +63,15 @@ export function stoppedAt(run: Retrace, count: number, flag: StopFlag): Retrace 
     flag,
     new Uint8Array(last.subarray(9)),
   )
-  const pages = Math.ceil((promptLength + count - 1) / PAGE_ROWS) * manifest.layers * manifest.kvHeads * 2
+  const fed = promptLength + count - 1
+  const perBlock = manifest.layers * manifest.kvHeads * 2
+  const page = (index: number) => firstRows(run, index, fed - Math.floor(index / perBlock) * PAGE_ROWS)
   return pretending(run, {
+    page,
     checkpoints,
     tokens: run.tokens.slice(0, count),
     pieces: run.pieces.slice(0, count),
-    pageLeaves: run.pageLeaves.slice(0, pages),
+    pageLeaves: Array.from({ length: Math.ceil(fed / PAGE_ROWS) * perBlock }, (_, i) => pageLeaf(page(i))),
     operations: (position, stage) => {
       const own = run.operations(position, stage)
       if (position !== promptLength + count - 2 || stage !== manifest.layers + 1) return own

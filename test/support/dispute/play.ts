@@ -3,13 +3,35 @@ import { challengerMove } from '../../../shared/src/dispute/challenger-move.ts'
 import { type Evidence, evidenceRoots } from '../../../shared/src/dispute/evidence.ts'
 import type { DisputeMessage } from '../../../shared/src/dispute/message.ts'
 import { openingMove } from '../../../shared/src/dispute/opening.ts'
+import type { OracleRetrace } from '../../../shared/src/dispute/oracle-retrace.ts'
 import { promptLeaves } from '../../../shared/src/dispute/prompt-tree.ts'
 import type { Retrace } from '../../../shared/src/dispute/retrace.ts'
 import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
 import { merkleRoot } from '../../../shared/src/hashing/merkle.ts'
 import { pieceLeaf } from '../../../shared/src/machine/index.ts'
 import type { StatementView } from '../../../shared/src/protocol/dispute.ts'
+import { tokenDigest } from '../../../shared/src/protocol/round.ts'
 import { Court } from './court.ts'
+
+/** A challenger's run as it is when it reads what the accused has revealed; who made its run up has no other. */
+export function reading(run: Retrace, tokens: readonly number[]): Retrace {
+  if (!canRead(run) || sameTokens(run.tokens, tokens)) return run
+  const kept = READINGS.get(run) ?? new Map<string, Retrace>()
+  READINGS.set(run, kept)
+  const other = kept.get(tokens.join()) ?? run.reading(tokens)
+  kept.set(tokens.join(), other)
+  return other
+}
+
+/** A run that can be done with other tokens. */
+export type Reader = Retrace & Pick<OracleRetrace, 'reading'>
+
+const canRead = (run: Retrace): run is Reader => 'reading' in run
+
+const READINGS = new WeakMap<Retrace, Map<string, Retrace>>()
+
+const sameTokens = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((token, i) => token === b[i])
 
 /** What a run reveals of itself. */
 export function statementOf(run: Retrace, finish?: 'stop' | 'length'): StatementView {
@@ -17,6 +39,7 @@ export function statementOf(run: Retrace, finish?: 'stop' | 'length'): Statement
   return {
     count: run.checkpoints.length,
     finish: finish ?? (flag === 1 || flag === 2 ? 'stop' : 'length'),
+    tokenDigest: tokenDigest(run.tokens),
     ...(evidenceRoots(run) as Pick<StatementView, 'checkpointRoot' | 'kvRoot'>),
     answerRoot: toBase64Url(merkleRoot(run.pieces.map(pieceLeaf))) as StatementView['answerRoot'],
   }
@@ -53,7 +76,9 @@ const MOST_MESSAGES = 200
 /** Plays one dispute from its opening to its end, every move derived from what is published. */
 export function play({ model, challenger, accused, statement, evidence, tamper, opening }: Parties): Played {
   const promptTokens = toBase64Url(merkleRoot(promptLeaves(accused.promptTokens).map(leaf => leaf.hash)))
-  const court = new Court({ terms: accused.terms, model, promptTokens, statement })
+  const { terms, tokens } = accused
+  const court = new Court({ terms, model, promptTokens, statement, tokens })
+  const reader = reading(challenger, tokens)
   const messages: DisputeMessage[] = []
   const refusals: string[] = []
   const done = (): Played => {
@@ -74,7 +99,7 @@ export function play({ model, challenger, accused, statement, evidence, tamper, 
       court.timeOut()
     } else messages.push(message)
   }
-  const first = opening ?? openingMove(challenger, { job: JOB, accused: ACCUSED, statement, evidence })
+  const first = opening ?? openingMove(reader, { job: JOB, accused: ACCUSED, statement, evidence })
   if (first === undefined) return done()
   send('challenger', first)
   while (court.view.state === 'running' && messages.length < MOST_MESSAGES) {
@@ -84,10 +109,10 @@ export function play({ model, challenger, accused, statement, evidence, tamper, 
         attempt(() => accusedAnswer(court.view, accused), refusals),
       )
     else {
-      const them = { statement, said: court.said, evidence }
+      const them = { statement, said: court.said }
       send(
         'challenger',
-        attempt(() => challengerMove(court.view, challenger, them), refusals),
+        attempt(() => challengerMove(court.view, reader, them), refusals),
       )
     }
   }

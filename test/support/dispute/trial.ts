@@ -4,6 +4,7 @@ import {
   type DisputeMessage,
   type DisputeView,
   type Evidence,
+  encodeTokens,
   OracleRetrace,
   openingMove,
   promptTokensRoot,
@@ -13,6 +14,7 @@ import {
   Said,
   type StatementView,
   samplerSettings,
+  toBase64,
 } from '@apus/shared'
 import type { LuaValue } from '../../../contracts-lua/tools/bundle.ts'
 import { jobNoise, type RunRequest } from '../../../shared/src/machine/index.ts'
@@ -30,7 +32,7 @@ import {
   tick,
 } from '../contracts-cast.ts'
 import { type MemoryBundle, type ModelShape, randomBundle } from '../machine/random-model.ts'
-import { statementOf } from './play.ts'
+import { reading, statementOf } from './play.ts'
 
 /** A model small enough that a position is traced in milliseconds, with everything that the machine has. */
 export const TRIAL_SHAPE: ModelShape = {
@@ -189,13 +191,14 @@ export class Trial {
     const result = this.resultOf(run, statement)
     if (statementOf(run).answerRoot === statement.answerRoot) return miner.reveal(this.job, result)
     const tags = { 'Answer-Id': digestOf('an answer'), 'Answer-Size': '1' }
-    return miner.reveal(this.job, result, tags, '')
+    return miner.reveal(this.job, result, tags, JSON.stringify({ tokens: result.tokens }))
   }
 
-  resultOf(run: Retrace, statement: StatementView): Result & { pieces: string[] } {
+  resultOf(run: Retrace, statement: StatementView): Result & { tokens: string; pieces: string[] } {
     return {
       promptTokens: promptTokensRoot(this.request.prompt),
       ...statement,
+      tokens: toBase64(encodeTokens(run.tokens)),
       pieces: run.pieces.map(piece => Buffer.from(piece).toString('base64')),
     }
   }
@@ -208,7 +211,8 @@ export class Trial {
   /** The opening that a run of the challenger calls for. */
   opening(accused: Side, run: Retrace, evidence?: Evidence): DisputeMessage {
     const { statement, miner } = accused
-    const message = openingMove(run, { job: this.job, accused: miner.address, statement, evidence })
+    const claim = { job: this.job, accused: miner.address, statement, evidence }
+    const message = openingMove(reading(run, accused.run.tokens), claim)
     if (!message) throw new Error('there is nothing to accuse')
     return message
   }
@@ -242,7 +246,7 @@ export class Trial {
     const began = this.world.evaluationMs
     for (let view = this.world.dispute(id); view.state === 'running'; view = this.world.dispute(id)) {
       const by = view.turn === 'accused' ? view.accused : view.challenger
-      const own = this.#moveOf(view, challenger, accused, options.evidence)
+      const own = this.#moveOf(view, challenger, accused)
       const message = own && (options.tamper ? options.tamper(view, own) : own)
       const outcome = message && (await this.send(by, message))
       if (message && outcome && !outcome.code) {
@@ -270,16 +274,12 @@ export class Trial {
     return (JSON.parse(String(this.world.published.network.clock)) as { network: number }).network
   }
 
-  #moveOf(
-    view: DisputeView,
-    challenger: Retrace,
-    accused: Side,
-    evidence: Evidence | undefined,
-  ): DisputeMessage | undefined {
+  #moveOf(view: DisputeView, challenger: Retrace, accused: Side): DisputeMessage | undefined {
     try {
       if (view.turn === 'accused') return accusedAnswer(view, accused.run)
       const said = this.said(view.accused)
-      return challengerMove(view, challenger, { statement: accused.statement, said, evidence })
+      const run = reading(challenger, accused.run.tokens)
+      return challengerMove(view, run, { statement: accused.statement, said })
     } catch (error) {
       if ((error as { code?: string }).code === undefined && !(error instanceof RangeError)) throw error
       return undefined
@@ -297,7 +297,6 @@ export class Trial {
 }
 
 export interface PlayOptions {
-  readonly evidence?: Evidence
   /** Changes or withholds a message before it is sent. */
   readonly tamper?: (view: DisputeView, message: DisputeMessage) => DisputeMessage | undefined
   /** Returns when a party says nothing, instead of letting its time pass. */

@@ -2,7 +2,6 @@ import { KnownTree } from '../../../shared/src/dispute/known-tree.ts'
 import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
 import { merkleLeaf, merkleRoot } from '../../../shared/src/hashing/merkle.ts'
 import {
-  checkpointLeaf,
   decodeRanked,
   embeddingLeaf,
   type Input,
@@ -127,7 +126,7 @@ export class Prover {
 
   /** The leaves of the prompt and those of the checkpoints that hold the tokens. */
   #tokens(first: number, count: number): ProvenInput[] {
-    const { terms, tokens, result } = this.#run
+    const { terms, tokens } = this.#run
     const { promptLength } = terms
     const proven: ProvenInput[] = []
     const end = first + count
@@ -142,14 +141,6 @@ export class Prover {
           from,
           to + 1 - from,
         ),
-      })
-    }
-    if (end > promptLength) {
-      const from = Math.max(first, promptLength) - promptLength
-      const chosen = result.checkpoints.slice(from, end - promptLength)
-      proven.push({
-        leaf: new Uint8Array(Buffer.concat(chosen)),
-        path: rangePath(result.checkpoints.map(checkpointLeaf), from, chosen.length),
       })
     }
     return proven

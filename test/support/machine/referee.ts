@@ -1,7 +1,8 @@
 import { showsValues } from '../../../shared/src/dispute/chunks.ts'
 import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
 import { merkleRoot } from '../../../shared/src/hashing/merkle.ts'
-import { checkpointLeaf, jobNoise, pieceLeaf } from '../../../shared/src/machine/index.ts'
+import { jobNoise, pieceLeaf } from '../../../shared/src/machine/index.ts'
+import { encodeTokens } from '../../../shared/src/protocol/round.ts'
 import type { SamplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import type { Lua } from '../lua-hosts.ts'
 import { luaText } from '../lua-modules.ts'
@@ -54,7 +55,7 @@ export async function refereeRun(
   )
   const prover = new Prover(run, bundle)
   const settings = Object.entries(sampler).map(([name, value]) => `${name} = ${value}`)
-  const { checkpoints, pageLeaves, tokens } = run.result
+  const { pageLeaves, tokens } = run.result
   const pieces = tokens.map(token => pieceLeaf(run.model.pieces[token]!))
   const root = (leaves: readonly Uint8Array[]) => toBase64Url(merkleRoot(leaves))
   const context = `
@@ -64,8 +65,8 @@ export async function refereeRun(
     local job = { id = '${JOB}', model = '${bundle.root}', sampler = { ${settings.join(', ')} },
       stop = { ${request.stop.map(luaText).join(', ')} }, maxTokens = ${maxTokens},
       promptTokens = '${promptRoot(prompt)}', promptLength = ${prompt.length} }
-    local statement = { count = ${tokens.length}, checkpointRoot = '${root(checkpoints.map(checkpointLeaf))}',
-      kvRoot = '${root(pageLeaves)}', answerRoot = '${root(pieces)}' }
+    local tokens = B('${toBase64Url(encodeTokens(tokens))}')
+    local statement = { count = ${tokens.length}, kvRoot = '${root(pageLeaves)}', answerRoot = '${root(pieces)}' }
     local out, inputs, digests = {}, {}, {}
     local function cut(bytes)
       local list = {}
@@ -80,7 +81,7 @@ export async function refereeRun(
       local verdict
       local job, statement = replaced(job, roots), replaced(statement, roots)
       local refused = refusal.catch(function()
-        verdict = referee.verdict({ model = model, job = job, statement = statement, position = position, stage = stage,
+        verdict = referee.verdict({ model = model, job = job, statement = statement, tokens = tokens, position = position, stage = stage,
           operation = operation, stages = cut(B(stages)), operations = digests, answer = answer },
           { chunk = chunk, inputs = inputs })
       end)

@@ -2,10 +2,8 @@ import { sha256 } from '../../../shared/src/hashing/digest.ts'
 import { merkleLeaf, merkleRoot, sealRoot } from '../../../shared/src/hashing/merkle.ts'
 import { encodeNode } from '../../../shared/src/machine/attention.ts'
 import {
-  checkpointLeaf,
   embeddingLeaf,
   encodeA8,
-  encodeCheckpoint,
   encodeRanked,
   encodeRow,
   type Input,
@@ -40,7 +38,8 @@ export interface SyntheticStep {
   readonly result: Uint8Array
   readonly bundleRoot: Uint8Array
   readonly promptRoot: string
-  readonly checkpointRoot: Uint8Array
+  /** Tokens that the accused chose. */
+  readonly chosen: readonly number[]
   readonly kvRoot: Uint8Array
   readonly answerRoot: Uint8Array
 }
@@ -85,9 +84,6 @@ export function syntheticStep(
   }
 
   const tokens = Array.from({ length: promptLength + count }, () => random.below(m.vocab))
-  const checkpoints = tokens
-    .slice(promptLength)
-    .map((token, n) => encodeCheckpoint(n, token, n === count - 1 ? 3 : 0, hash()))
   const pieces = Array.from({ length: count }, () => Uint8Array.from({ length: random.below(9) }, () => 97))
 
   const leafOf = (operation: Operation, leaf: number): Uint8Array => {
@@ -233,12 +229,6 @@ export function syntheticStep(
           )
           proven.push({ leaf: new Uint8Array(Buffer.concat(shown)), path })
         }
-        if (end > promptLength) {
-          const from = Math.max(0, input.first - promptLength)
-          const shown = checkpoints.slice(from, end - promptLength)
-          const path = rangePath(checkpoints.map(checkpointLeaf), from, shown.length)
-          proven.push({ leaf: new Uint8Array(Buffer.concat(shown)), path })
-        }
         return proven
       }
       case 'piece':
@@ -274,7 +264,7 @@ export function syntheticStep(
     result,
     bundleRoot,
     promptRoot: promptRoot(tokens.slice(0, promptLength)),
-    checkpointRoot: merkleRoot(checkpoints.map(checkpointLeaf)),
+    chosen: tokens.slice(promptLength),
     kvRoot,
     answerRoot: merkleRoot(pieces.map(pieceLeaf)),
   }

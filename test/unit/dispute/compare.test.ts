@@ -5,53 +5,55 @@ import type { Evidence } from '../../../shared/src/dispute/evidence.ts'
 import { encodeCheckpoint } from '../../../shared/src/machine/index.ts'
 
 const residual = (seed: number) => new Uint8Array(32).fill(seed)
-const run = (count: number, pages: number): Evidence => ({
-  checkpoints: Array.from({ length: count }, (_, n) =>
-    encodeCheckpoint(n, n + 5, n === count - 1 ? 3 : 0, residual(n)),
-  ),
-  pageLeaves: Array.from({ length: pages }, (_, i) => residual(100 + i)),
+const COUNT = 10
+const TOKENS = Array.from({ length: COUNT }, (_, n) => n + 5)
+const run = (): Evidence => ({
+  checkpoints: TOKENS.map((token, n) => encodeCheckpoint(n, token, n === COUNT - 1 ? 3 : 0, residual(n))),
+  pageLeaves: Array.from({ length: 8 }, (_, i) => residual(100 + i)),
 })
-const replaced = (leaves: readonly Uint8Array[], at: number, leaf: Uint8Array) => leaves.with(at, leaf)
+const mine = run()
+const differenceTo = (theirs: Evidence, count = COUNT, tokens: readonly number[] = TOKENS) =>
+  firstDifference(mine, theirs, { count, finish: 'length' }, tokens)
 
-const shape = { promptLength: 60, pagesPerBlock: 4 }
-const mine = run(10, 8)
-
-it('finds nothing in equal runs and says when the leaves are not known', () => {
-  expect(firstDifference(mine, run(10, 8), shape)).toEqual({ kind: 'none' })
-  expect(firstDifference(mine, undefined, shape)).toEqual({ kind: 'withheld' })
+it('finds nothing in equal runs', () => {
+  expect(differenceTo(run())).toBeUndefined()
 })
 
-it('names the first checkpoint that differs, whatever its own block of pages shows', () => {
+it('names the first page that differs before any checkpoint, and without one the first checkpoint', () => {
   fc.assert(
-    fc.property(fc.nat(8), fc.nat(7), (n, page) => {
-      const theirs = {
-        checkpoints: replaced(mine.checkpoints, n, encodeCheckpoint(n, 1, 0, residual(n))),
-        pageLeaves: replaced(mine.pageLeaves, page, residual(1)),
-      }
-      const before = page < 4 * Math.floor((shape.promptLength - 1 + n) / 64)
-      expect(firstDifference(mine, theirs, shape)).toEqual(
-        before ? { kind: 'page', page } : { kind: 'checkpoint', checkpoint: n },
+    fc.property(fc.nat(8), fc.option(fc.nat(7), { nil: undefined }), (n, page) => {
+      const leaf = encodeCheckpoint(n, n + 5, 0, residual(n + 1))
+      const { pageLeaves } = mine
+      const difference = differenceTo({
+        checkpoints: mine.checkpoints.with(n, leaf),
+        pageLeaves: page === undefined ? pageLeaves : pageLeaves.with(page, residual(1)),
+      })
+      expect(difference).toEqual(
+        page === undefined ? { kind: 'checkpoint', checkpoint: n } : { kind: 'page', page },
       )
     }),
     { seed: 1 },
   )
 })
 
-it('names a page when only pages differ', () => {
-  const theirs = { ...mine, pageLeaves: replaced(mine.pageLeaves, 6, residual(1)) }
-  expect(firstDifference(mine, theirs, shape)).toEqual({ kind: 'page', page: 6 })
-})
-
 it('needs no comparison for leaves that break a rule by themselves', () => {
   const [first, second] = mine.checkpoints as [Uint8Array, Uint8Array]
   const cases: [number, readonly Uint8Array[]][] = [
     [4, mine.checkpoints.slice(0, 5)],
-    [1, replaced(mine.checkpoints, 1, encodeCheckpoint(1, 6, 1, residual(1)))],
-    [9, replaced(mine.checkpoints, 9, encodeCheckpoint(9, 14, 0, residual(9)))],
+    [1, mine.checkpoints.with(1, encodeCheckpoint(1, 6, 1, residual(1)))],
+    [2, mine.checkpoints.with(2, encodeCheckpoint(2, 8, 0, residual(2)))],
+    [9, mine.checkpoints.with(9, encodeCheckpoint(9, 14, 0, residual(9)))],
+    [9, mine.checkpoints.with(9, encodeCheckpoint(9, 14, 1, residual(9)))],
     [0, [second, first, ...mine.checkpoints.slice(2)]],
-    [9, [...mine.checkpoints, encodeCheckpoint(10, 1, 3, residual(0))]],
   ]
-  for (const [checkpoint, checkpoints] of cases) {
-    expect(firstDifference(mine, { ...mine, checkpoints }, shape)).toEqual({ kind: 'structure', checkpoint })
-  }
+  for (const [checkpoint, checkpoints] of cases)
+    expect(differenceTo({ ...mine, checkpoints }, checkpoints.length)).toEqual({
+      kind: 'structure',
+      checkpoint,
+    })
+  const longer = [...mine.checkpoints, encodeCheckpoint(10, 1, 3, residual(0))]
+  expect(differenceTo({ ...mine, checkpoints: longer }, 11, [...TOKENS, 1])).toEqual({
+    kind: 'structure',
+    checkpoint: 9,
+  })
 })

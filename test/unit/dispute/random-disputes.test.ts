@@ -4,9 +4,12 @@ import { type DisputeMessage, fromBase64, toBase64 } from '../../../shared/src/d
 import { OracleRetrace, provingBundle } from '../../../shared/src/dispute/oracle-retrace.ts'
 import type { Retrace } from '../../../shared/src/dispute/retrace.ts'
 import {
+  decodePieces,
   jobNoise,
   operationDigest,
   pageLeaf,
+  pieceAddress,
+  piecesInLeaf,
   planStage,
   readInput,
   recompute,
@@ -27,15 +30,18 @@ interface Case {
 const cases: Case[] = []
 
 /** A run that keeps what it has traced: thousands of disputes are about it. */
-function remembering(run: Retrace): Retrace {
+function remembering(run: OracleRetrace): Retrace {
   const known = new Map<string, ReturnType<Retrace['operations']>>()
-  return pretending(run, {
+  const remembered = pretending(run, {
     operations: (position, stage) => {
       const key = `${position} ${stage}`
       const found = known.get(key) ?? run.operations(position, stage)
       known.set(key, found)
       return found
     },
+  })
+  return Object.assign(remembered, {
+    reading: (tokens: readonly number[]) => remembering(run.reading(tokens)),
   })
 }
 
@@ -67,6 +73,13 @@ const flip = (bytes: Uint8Array, at: number): Uint8Array => {
   return copy
 }
 
+/** The model's bytes for a token. */
+function pieceOf(run: Retrace, token: number): Uint8Array {
+  const { layout, manifest } = run.terms
+  const { leaf, index } = pieceAddress(layout, token)
+  return decodePieces(run.bundleLeaf(leaf), piecesInLeaf(manifest.vocab, leaf - layout.pieces))[index]!
+}
+
 /** One operation of one chosen token gives something else, and what is committed to follows from it. */
 function withWrongOperation(run: Retrace, a: number, b: number, c: number, at: number): Retrace {
   const { promptLength, manifest } = run.terms
@@ -90,20 +103,25 @@ function withWrongOperation(run: Retrace, a: number, b: number, c: number, at: n
   if (stage === manifest.layers + 1) {
     const token = (checkpoint.readUInt32LE(4) + 1) % manifest.vocab
     checkpoint.writeUInt32LE(token, 4)
+    // Says everywhere that it has chosen another one, or here alone.
+    const said =
+      at % 3 === 0
+        ? {}
+        : { tokens: run.tokens.with(i, token), pieces: run.pieces.with(i, pieceOf(run, token)) }
     const stop = Uint8Array.from(checkpoint.subarray(4, 9))
     const head = (p: number, s: number) => {
       const values = operations(p, s)
       return p === position && s === stage ? [...values.slice(0, -1), [stop]] : values
     }
     const leaf = new Uint8Array(checkpoint)
-    return pretending(run, { operations: head, checkpoints: run.checkpoints.with(i, leaf) })
+    return pretending(run, { ...said, operations: head, checkpoints: run.checkpoints.with(i, leaf) })
   }
   return pretending(run, { operations, checkpoints: run.checkpoints.with(i, new Uint8Array(checkpoint)) })
 }
 
 const lie = fc.record({
   which: fc.nat(3),
-  kind: fc.constantFrom('operation', 'operation', 'operation', 'row', 'piece', 'stop'),
+  kind: fc.constantFrom('operation', 'operation', 'operation', 'row', 'rows', 'piece', 'stop', 'tokens'),
   a: fc.nat(1000),
   b: fc.nat(1000),
   c: fc.nat(1000),
@@ -117,7 +135,8 @@ const lie = fc.record({
 })
 type Lie = typeof lie extends fc.Arbitrary<infer T> ? T : never
 
-function liarOf(run: Retrace, { kind, a, b, c, at }: Lie): Retrace {
+function liarOf(run: Retrace, random: Lie): Retrace {
+  const { kind, a, b, c, at } = random
   const written = run.terms.promptLength + run.tokens.length - 1
   switch (kind) {
     case 'operation':
@@ -127,6 +146,14 @@ function liarOf(run: Retrace, { kind, a, b, c, at }: Lie): Retrace {
       const { layers, kvHeads } = run.terms.manifest
       const pair = Math.floor(position / 64) * layers * kvHeads + (b % (layers * kvHeads))
       return withWrongRow(run, 2 * pair + (c % 2), position % 64)
+    }
+    case 'rows':
+      return liarOf(liarOf(run, { ...random, kind: 'row' }), { ...random, kind: 'row', a: b, b: c, c: a })
+    case 'tokens': {
+      const i = a % run.tokens.length
+      const token = (run.tokens[i]! + 1 + (b % (run.terms.manifest.vocab - 1))) % run.terms.manifest.vocab
+      const pieces = c % 2 ? run.pieces : run.pieces.with(i, pieceOf(run, token))
+      return pretending(run, { tokens: run.tokens.with(i, token), pieces })
     }
     case 'piece':
       return withWrongPiece(run, a % run.tokens.length, Uint8Array.of(200, at % 256))
@@ -176,6 +203,7 @@ it('an honest challenger convicts every liar, whatever it says or withholds', { 
       })
       ends.set(played.state, (ends.get(played.state) ?? 0) + 1)
       if (played.state === 'none') return samePlace(run, liar)
+      if (played.messages.length > (random.shown ? 8 : 12)) return false
       return played.state === 'proven' || (played.state === 'silent' && played.refusals.length > 0)
     }),
     { seed: 4, numRuns: DISPUTES / 2 },
@@ -252,7 +280,7 @@ it('proves a wrong row at its link, when the run reckons with it as if it were r
       statement: statementOf(liar),
       ...(evidence ? { evidence } : {}),
     })
-    expect([played.state, played.messages.length]).toEqual(['proven', evidence ? 8 : 10])
+    expect([played.state, played.messages.length]).toEqual(['proven', evidence ? 6 : 8])
     expect(played.messages.some(({ action }) => action === 'Pick-Row')).toBe(true)
   }
 })

@@ -19,10 +19,12 @@ const computed = (): Computed => ({
     promptTokens: idOf(),
     count: 2,
     finish: 'stop',
+    tokenDigest: idOf<Digest>(),
     checkpointRoot: idOf(),
     kvRoot: idOf(),
     answerRoot: idOf<Digest>(),
   },
+  tokens: 'AQAAAAIAAAA=',
   pieces: ['aGk=', ''],
 })
 

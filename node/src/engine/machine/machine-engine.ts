@@ -6,6 +6,7 @@ import {
   OracleRetrace,
   type Retrace,
   toBase64Url,
+  withinContext,
 } from '@apus/shared'
 import {
   bundleLayout,
@@ -146,11 +147,17 @@ class MachineModel implements LoadedModel {
     }
   }
 
-  async retrace(request: GenerationRequest, signal: AbortSignal): Promise<Retrace> {
+  async retrace(
+    request: GenerationRequest,
+    signal: AbortSignal,
+    tokens?: readonly number[],
+  ): Promise<Retrace> {
     const run = runRequest(request)
     const result = await this.#machine.run(run, signal)
-    const fed = [...run.prompt, ...result.tokens.slice(0, -1)]
-    return OracleRetrace.of(this.#bundle, run, result, await this.#machine.pages?.(fed, signal))
+    const read = tokens ? withinContext(this.#machine.manifest, run, tokens) : result.tokens
+    const pages = await this.#machine.pages?.([...run.prompt, ...read.slice(0, -1)], signal)
+    if (tokens === undefined) return OracleRetrace.of(this.#bundle, run, result, pages)
+    return OracleRetrace.of(this.#bundle, run, result).reading(tokens, pages)
   }
 
   async close(): Promise<void> {

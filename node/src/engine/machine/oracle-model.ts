@@ -32,6 +32,9 @@ export const oracleModel = (
       evidence: { checkpoints, pageLeaves },
     }
   },
-  retrace: (request, signal) => OracleRetrace.run(bundle, runRequest(request), signal),
+  retrace: async (request, signal, tokens) => {
+    const own = await OracleRetrace.run(bundle, runRequest(request), signal)
+    return tokens ? own.reading(tokens) : own
+  },
   close: async () => {},
 })
