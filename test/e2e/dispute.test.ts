@@ -4,11 +4,15 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import {
   type AoConfig,
+  commitmentOf,
+  type Digest,
+  equivocationMessage,
   type JobId,
   type JobView,
   NetworkFeed,
   openingMove,
   provingBundle,
+  signCommitment,
 } from '@apus/shared'
 import { afterEach, expect, it } from 'vitest'
 import { wrongBit } from '../../deploy/localnet/wrong-bit.ts'
@@ -114,6 +118,21 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
     code: 1,
     stderr: expect.stringContaining('wrong-result-root'),
   })
+
+  // Another miner's key, it turns out, has signed another result than the miner revealed.
+  const { miner, salt = '', resultRoot } = job!.seats.find(seat => seat.miner !== liar)!
+  const { key } = network.miners.find(({ address }) => address === miner)!
+  const root = id
+  const commitment = commitmentOf(network.network, id, miner, salt, root) as Digest
+  const says = { network: network.network, job: id, miner, commitment, peer: key.peer }
+  const said = [{ signed: signCommitment(says, key.sign), salt, root }]
+  await network.requester.client.dispute(equivocationMessage(id, miner, said))
+  expect((await seatOf(network, id, miner))?.slashed).toBeDefined()
+  const proved = await apus('--network', file, 'prove', id, '--accused', miner, '--out', out)
+  expect(proved.stdout).toContain(`equivocation against ${miner} in job ${id}\n`)
+  const { stdout } = await apus('--network', 'none', 'verify', out)
+  expect(stdout).toContain(`the node signed  ${root}\n  the miner said   ${resultRoot}`)
+  expect(stdout).toContain("The miner's wallet signed that this is its node, its commitment and its reveal.")
 })
 
 it('a liar that answers nothing loses by the clock', async () => {
