@@ -10,6 +10,7 @@ import {
   disputePayloads,
   evidenceKey,
   type StatementView,
+  tokensKey,
 } from '../protocol/dispute.ts'
 import type { Address, ProcessId } from '../protocol/identity.ts'
 import type { JobView, SeatView } from '../protocol/job.ts'
@@ -31,6 +32,8 @@ const published = z.record(z.string(), z.string())
 export interface DisputeRecord {
   /** Answers by `evidenceKey`. */
   readonly answers: ReadonlyMap<string, string>
+  /** What they had read, by `tokensKey`. */
+  readonly tokens: ReadonlyMap<string, string>
   /** Statements by job and miner. */
   readonly statements: ReadonlyMap<string, StatementView>
 }
@@ -38,18 +41,24 @@ export interface DisputeRecord {
 /** Begins to keep the record; call it before the feed starts. */
 export function keepRecord(feed: Pick<NetworkFeed, 'onMessage' | 'onChange'>): DisputeRecord {
   const answers = new Map<string, string>()
+  const tokens = new Map<string, string>()
   const statements = new Map<string, StatementView>()
   feed.onMessage(message => {
     if (!message.Tags.some(tag => tag.name === 'device' && tag.value === 'patch@1.0')) return
-    const patch = published.safeParse(message.Tags.find(tag => tag.name === 'evidence')?.value)
-    for (const [key, text] of Object.entries(patch.data ?? {})) if (text !== '') answers.set(key, text)
+    for (const [name, kept] of [
+      ['evidence', answers],
+      ['tokens', tokens],
+    ] as const) {
+      const patch = published.safeParse(message.Tags.find(tag => tag.name === name)?.value)
+      for (const [key, text] of Object.entries(patch.data ?? {})) if (text !== '') kept.set(key, text)
+    }
   })
   feed.onChange(change => {
     if (change.kind !== 'job') return
     for (const { miner, statement } of change.job.seats)
       if (statement !== undefined) statements.set(`${change.job.id}.${miner}`, statement)
   })
-  return { answers, statements }
+  return { answers, tokens, statements }
 }
 
 interface Sources {
@@ -202,6 +211,7 @@ async function claimOf(job: JobView, seat: SeatView, from: Sources) {
     manifest: { leaf: manifest, path },
     accused: seat.miner,
     ...claim,
+    tokens: claim.statement && from.record.tokens.get(tokensKey(job.id, claim.statement)),
     signed: from.unsigned ? undefined : await signedClaimOf(seat, from),
   }
 }
