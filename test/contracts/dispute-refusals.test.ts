@@ -69,6 +69,10 @@ it('refuses whatever does not fit, names the check, and leaves the dispute and i
 
   const stages = answer()
   const { digests, operations, checkpoint, piece } = stages.data as Record<string, unknown>
+  for (const wrong of [{ Position: '5' }, { Job: digestOf('other') }, { Job: undefined }]) {
+    const tags = { ...stages.tags, ...wrong } as DisputeMessage['tags']
+    await refuses(accused, { ...stages, tags }, 'wrong-question')
+  }
   await refuses(accused, { ...stages, data: { digests, piece } }, 'bad-data')
   await refuses(accused, { ...stages, data: { digests: HASH, checkpoint, piece } }, 'wrong-stages')
   await refuses(accused, { ...stages, data: { digests, checkpoint: piece, piece } }, 'wrong-checkpoint')
@@ -93,7 +97,8 @@ it('refuses whatever does not fit, names the check, and leaves the dispute and i
     { ...stages, data: { ...(stages.data as object), advice: 'AAAA' } },
     'wrong-operations',
   )
-  await accept(accused, stages)
+  const { id: brought } = await trial.send(accused, stages)
+  expect(world.entry('evidence', `${job}.${accused}.stages.4.message`)).toBe(brought)
   const at = (stage: string, operation: string): DisputeMessage => ({
     action: 'Pick-Operation',
     tags: { Dispute: id, Stage: stage, Operation: operation },
@@ -106,6 +111,7 @@ it('refuses whatever does not fit, names the check, and leaves the dispute and i
   // The attention to the page, in the first layer.
   await accept(challenger, at('1', '6'))
   expect(world.entry('evidence', `${job}.${accused}.operations.4.1`)).toContain('digests')
+  expect(world.entry('evidence', `${job}.${accused}.operations.4.1.message`)).toBeUndefined()
 
   await refuses(accused, { ...answer(), data: { leaves: HASH } }, 'wrong-chunks')
   await refuses(

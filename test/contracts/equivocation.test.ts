@@ -82,7 +82,7 @@ describe('two statements of one key', () => {
     const { world } = cast
     const seats = seated(cast, job, ['committed'])
     const [liar, honest, last] = seats as [Miner, Miner, Miner]
-    await liar.reveal(job)
+    const revealed = await liar.reveal(job)
     await honest.reveal(job)
     const other = say(cast, job, liar, LIE)
     const own = say(cast, job, liar, HONEST)
@@ -131,8 +131,11 @@ describe('two statements of one key', () => {
     const [honestSeat] = view.seats.filter(s => s.miner === honest.address)
     const known = { ...view, seats: [seatOf(liar), { ...honestSeat!, resultRoot: other.root as never }] }
     const message = equivocationProof(world.network as ProcessId, known, seatOf(liar), [own.signed, signed])
-    expect((await send(cast, message!)).code).toBeUndefined()
-    expect(seatOf(liar)).toMatchObject({ slashed: String(BOND) })
+    const sent = await send(cast, message!)
+    expect(sent.code).toBeUndefined()
+    expect(seatOf(liar)).toMatchObject({ slashed: String(BOND), messages: { proof: sent.id } })
+    expect(seatOf(liar).messages?.reveal).toBe(revealed.id)
+    expect(seatOf(honest).messages?.proof).toBeUndefined()
     expect(world.account(PROVER)).toBe((BOND * 3n) / 10n)
     expect(await prove(cast, job, liar.address, [other])).toBe('already-convicted')
     await world.pass(25 * 60_000)
