@@ -242,8 +242,8 @@ it('refuses proofs in one message that prove nothing', async () => {
       .then(o => o.code)
   expect(await send('Prove-Structure', '1', checkpoint)).toBe('not-proven')
   expect(await send('Prove-Structure', '0', checkpoint)).toBe('wrong-path')
-  expect(await send('Prove-Answer', '1', { piece, checkpoint, pieces })).toBe('not-proven')
-  expect(await send('Prove-Answer', '1', { piece, checkpoint, pieces: piece })).toBe('wrong-path')
+  expect(await send('Prove-Answer', '1', { piece, pieces })).toBe('not-proven')
+  expect(await send('Prove-Answer', '1', { piece, pieces: piece })).toBe('wrong-path')
   const { data } = await trial.openingOf(seat!, seat!)
   const { prompt } = data as { prompt: object }
   expect(await send('Prove-Structure', '0', { ...prompt, tree: 'prompt' })).toBe('not-proven')

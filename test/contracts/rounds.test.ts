@@ -15,6 +15,7 @@ import {
   stage,
   submit,
   tick,
+  tokensOf,
   WAGE,
 } from '../support/contracts-cast.ts'
 
@@ -79,7 +80,7 @@ describe('rounds', () => {
     await commitAll(cast, job)
     const [seat] = seated(cast, job, ['committed'])
     const pieces = (list: readonly string[]) =>
-      seat!.reveal(job, HONEST, {}, JSON.stringify({ pieces: list }))
+      seat!.reveal(job, HONEST, {}, JSON.stringify({ tokens: HONEST.tokens, pieces: list }))
     expect((await pieces(LIE.pieces)).code).toBe('answer-mismatch')
     expect((await pieces(HONEST.pieces.slice(1))).code).toBe('answer-mismatch')
     expect((await pieces([...HONEST.pieces.slice(0, 4), '***'])).code).toBe('bad-data')
@@ -93,11 +94,33 @@ describe('rounds', () => {
     expect((await next!.reveal(job, HONEST, {}, '')).code).toBeUndefined()
   })
 
+  it('refuse tokens that are not those committed to, or none of the model', async () => {
+    const unknown = { ...HONEST, ...tokensOf([0, 1, 2, 3, 4_000_000_000]) }
+    for (let i = 0; i < 9 && view().state !== 'revealing'; i++) {
+      const [next] = seated(cast, job)
+      if (next) await next.commit(job, next.address === view().seats[0]!.miner ? unknown : HONEST)
+      else await tick(cast)
+    }
+    const [strange, seat] = seated(cast, job, ['committed'])
+    const said = (by: typeof seat, result: typeof HONEST, data: unknown) =>
+      by!.reveal(job, result, {}, JSON.stringify(data)).then(outcome => outcome.code)
+    const { pieces } = HONEST
+    expect(await said(seat, HONEST, { pieces })).toBe('bad-data')
+    expect(await said(seat, HONEST, { pieces, tokens: 5 })).toBe('bad-data')
+    expect(await said(seat, HONEST, { pieces, tokens: '!' })).toBe('bad-data')
+    expect(await said(seat, HONEST, { pieces, tokens: unknown.tokens })).toBe('token-mismatch')
+    expect(await said(seat, HONEST, { pieces, tokens: HONEST.tokens.slice(0, 16) })).toBe('token-mismatch')
+    expect(await said(strange, unknown, { pieces, tokens: unknown.tokens })).toBe('unknown-token')
+    expect(await said(seat, HONEST, HONEST)).toBeUndefined()
+    expect(cast.world.entry('tokens', `${job}.${HONEST.tokenDigest}`)).toBe(HONEST.tokens)
+    expect(cast.world.entry('tokens', `${job}.${unknown.tokenDigest}`)).toBeUndefined()
+  })
+
   it('take an answer that is stored elsewhere, and prefer one that is sent', async () => {
     await commitAll(cast, job)
     const stored = { 'Answer-Id': addressOf('item'), 'Answer-Size': '40000' }
     const [first, second, ...rest] = seated(cast, job, ['committed'])
-    await first!.reveal(job, HONEST, stored, '')
+    await first!.reveal(job, HONEST, stored, JSON.stringify({ tokens: HONEST.tokens }))
     await second!.reveal(job)
     for (const seat of rest) await seat.reveal(job, HONEST, stored, '')
     const answer = JSON.parse(cast.world.entry('answers', job) ?? '')

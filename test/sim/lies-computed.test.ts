@@ -75,9 +75,6 @@ function wrongToken(trial: Trial) {
   return slipAt(trial, new MemoryBundle(mixed), LATER_TOKEN)
 }
 
-/** A slip that only its rows in a later layer betray is found at a later position, from which the dispute turns. */
-const ONE_TURN = 13
-
 const placeOf = (position: number): string => {
   if (position === FIRST_TOKEN) return 'the last prompt token'
   return position < PROMPT ? `prompt token ${position}` : `generated token ${position - PROMPT}`
@@ -102,7 +99,6 @@ const WRONG_OPERATIONS = (
     lies: trial => slipIn(trial, layoutOf(trial).layers[layer]![tensor], position),
     shows,
     verdict: 'proven',
-    ...(position < FIRST_TOKEN ? { messages: ONE_TURN } : {}),
   }
 })
 
@@ -116,7 +112,6 @@ const ONE_BIT: readonly Liar[] = [
     name: 'of a weight of the embedding',
     lies: trial => ofRows(trial, layoutOf(trial).embedding, [trial.request.prompt[2]!]),
     verdict: 'proven',
-    messages: ONE_TURN,
   },
   {
     name: 'of a gain of a norm',
@@ -130,7 +125,7 @@ const ONE_BIT: readonly Liar[] = [
   },
   { name: 'of its table of powers of two', lies: withTable(EXP2), verdict: 'proven' },
   { name: 'of its table of sines', lies: withTable(SIN), verdict: 'proven' },
-  { name: 'of its table of sigmoids', lies: withTable(SIGMOID), verdict: 'proven', messages: ONE_TURN },
+  { name: 'of its table of sigmoids', lies: withTable(SIGMOID), verdict: 'proven' },
   {
     name: 'of one K row at position 0, its leaves shown',
     lies: trial => withWrongRow(trial.honest, 0, 0),
@@ -167,7 +162,7 @@ const FAKES: readonly Liar[] = [
   {
     name: 'a consistent fake trace from another model',
     lies: trial => trial.run(randomBundle(TRIAL_SHAPE, 2)),
-    verdict: 'proven',
+    verdict: 'moot',
   },
   {
     name: 'a consistent fake trace from a larger model',
@@ -183,8 +178,7 @@ const FAKES: readonly Liar[] = [
   {
     name: 'a consistent fake trace from a shorter prompt',
     lies: trial => trial.run(trial.bundle, { prompt: trial.request.prompt.slice(1) }),
-    verdict: 'silent',
-    refused: ['wrong-checkpoint'],
+    verdict: 'proven',
   },
   {
     name: 'correct output with fake residuals',

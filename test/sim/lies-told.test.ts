@@ -58,13 +58,16 @@ const topOf = (leaves: readonly Uint8Array[]) => merkleLevels(leaves).at(-1)![0]
 const leavesOf = (run: Retrace) => run.checkpoints.map(checkpointLeaf)
 const node = (a: Uint8Array, b: Uint8Array) => sha256(Uint8Array.of(1), a, b)
 
-/** As many pieces as it says that it chose tokens. */
-const withPieces = (run: Retrace, count: number) =>
-  pretending(run, { pieces: Array.from({ length: count }, (_, i) => run.pieces[i] ?? new Uint8Array()) })
+/** As many tokens and pieces as it says that it chose. */
+const withTokens = (run: Retrace, count: number) =>
+  pretending(run, {
+    tokens: Array.from({ length: count }, (_, i) => run.tokens[i] ?? run.tokens[0]!),
+    pieces: Array.from({ length: count }, (_, i) => run.pieces[i] ?? run.pieces[0]!),
+  })
 
 /** Says that there are `count` tokens under the root of the honest five. */
 const countOf = (count: number) => (trial: Trial) => {
-  const run = withPieces(trial.honest, count)
+  const run = withTokens(trial.honest, count)
   return claiming(run, { count })
 }
 
@@ -99,7 +102,9 @@ function shortened({ honest }: Trial): Claim {
 /** All that is honest and, behind the token with which it stops, one more. */
 async function goesOn(trial: Trial): Promise<Retrace> {
   const longer = await trial.run(trial.bundle, { stop: [], maxTokens: COUNT + 1 })
-  return pretending(longer, { checkpoints: [...trial.honest.checkpoints, longer.checkpoints[COUNT]!] })
+  return pretending(longer, {
+    checkpoints: [...trial.honest.checkpoints, longer.checkpoints[COUNT]!],
+  })
 }
 
 /** Two leaves of the K/V tree in each other's place. */
@@ -122,13 +127,13 @@ const TREES: readonly Liar[] = [
     name: 'one token more than its tree has',
     lies: countOf(COUNT + 1),
     verdict: 'silent',
-    refused: ['wrong-nodes'],
+    refused: ['silent'],
   },
   {
     name: 'one token less than its tree has',
     lies: countOf(COUNT - 1),
     verdict: 'silent',
-    refused: ['wrong-nodes'],
+    refused: ['wrong-pages'],
   },
   { name: 'a padded tree', lies: padded, verdict: 'silent', refused: ['wrong-nodes'] },
   { name: 'a tree that doubles its odd leaf', lies: doubled, verdict: 'silent', refused: ['wrong-nodes'] },
@@ -167,7 +172,7 @@ const TREES: readonly Liar[] = [
     lies: countOf(COUNT - 1),
     shows: true,
     verdict: 'silent',
-    refused: ['wrong-nodes'],
+    refused: ['wrong-pages'],
   },
 ]
 

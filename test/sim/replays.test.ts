@@ -16,7 +16,7 @@ import { BalanceSheet } from '../support/balance-sheet.ts'
 import { APUS, addressOf, digestOf, UNIT } from '../support/contracts.ts'
 import { BASE_PRICE, type Miner, seated, stage, TOKEN_PRICE, tick } from '../support/contracts-cast.ts'
 import { flipBit } from '../support/dispute/flip.ts'
-import { statementOf } from '../support/dispute/play.ts'
+import { reading, statementOf } from '../support/dispute/play.ts'
 import { type Side, Trial } from '../support/dispute/trial.ts'
 
 const MINUTE = 60_000
@@ -269,17 +269,21 @@ describe('a replay', () => {
       expect(opened.code).toBeUndefined()
       ids.push(opened.id)
     }
+    const untilStages = {
+      stall: true,
+      tamper: (_: unknown, m: DisputeMessage) => (m.action === 'Answer-Stages' ? undefined : m),
+    }
+    await trial.play(ids[0]!, trial.honest, liar!, untilStages)
     const view = world.dispute(ids[0]!)
+    expect(view.moves).toEqual(['Answer-Stages'])
     for (const [run, position] of [
       [liar!.run, view.position! + 1],
       [other.honest, view.position! + 1],
-      [trial.honest, view.position!],
     ] as const) {
       const answer = accusedAnswer({ ...view, position }, run)
       expect((await trial.send(liar!.miner.address, answer)).code).toMatch(/^wrong-/)
     }
     const untilProof = {
-      evidence,
       stall: true,
       tamper: (_: unknown, m: DisputeMessage) => (m.action === 'Prove-Step' ? undefined : m),
     }
@@ -289,7 +293,10 @@ describe('a replay', () => {
     }
     const said = trial.said(liar!.miner.address)
     const proofs = ids.map(id =>
-      challengerMove(world.dispute(id), trial.honest, { statement: liar!.statement, said }),
+      challengerMove(world.dispute(id), reading(trial.honest, liar!.run.tokens), {
+        statement: liar!.statement,
+        said,
+      }),
     )
     const codes: (string | undefined)[] = []
     for (const [i, proof] of proofs.entries()) codes.push((await trial.send(rivals[i]!, proof)).code)

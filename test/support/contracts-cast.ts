@@ -41,6 +41,11 @@ export interface Revealed {
   readonly pieces: string[]
 }
 
+export const tokensOf = (tokens: readonly number[]) => ({
+  tokenDigest: tokenDigest(tokens),
+  tokens: toBase64(encodeTokens(tokens)),
+})
+
 /** An answer of the given words: what an honest seat, or a liar with other words, commits to. */
 export function resultOf(words: readonly string[], promptTokens = PROMPT_TOKENS): Result & Revealed {
   const pieces = words.map(word => Buffer.from(word))
@@ -50,11 +55,10 @@ export function resultOf(words: readonly string[], promptTokens = PROMPT_TOKENS)
     promptTokens,
     count: words.length,
     finish: 'stop',
-    tokenDigest: tokenDigest(tokens),
     checkpointRoot: digestOf(`checkpoints ${words.join('')}`),
     kvRoot: digestOf('kv'),
     answerRoot: toBase64Url(answerRoot),
-    tokens: toBase64(encodeTokens(tokens)),
+    ...tokensOf(tokens),
     pieces: pieces.map(piece => piece.toString('base64')),
   }
 }

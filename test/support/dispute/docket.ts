@@ -26,8 +26,6 @@ export interface Liar {
   readonly verdict: 'proven' | 'silent' | 'moot' | 'at once'
   /** Codes with which what it sent was refused. */
   readonly refused?: readonly string[]
-  /** Most messages from the opening to the proof, where it has ways to make it longer. */
-  readonly messages?: number
 }
 
 /** Amounts in APUS; everybody else gains nothing and loses nothing. */
@@ -149,7 +147,7 @@ class Docket {
     if (owed) expect((await trial.send(side.miner.address, owed)).code).toBe('unknown-dispute')
     expect(played?.refusals ?? []).toEqual(liar.refused ?? [])
     const messages = 1 + (played?.messages.length ?? 0)
-    expect(messages).toBeLessThanOrEqual(liar.messages ?? (liar.shows ? MAX_MESSAGES : MAX_MESSAGES_WITHHELD))
+    expect(messages).toBeLessThanOrEqual(liar.shows ? MAX_MESSAGES : MAX_MESSAGES_WITHHELD)
     const openingBytes = JSON.stringify(opening.data).length
     const largest = Math.max(openingBytes, played?.largest ?? 0)
     expect(largest).toBeLessThanOrEqual(MAX_MESSAGE_BYTES)

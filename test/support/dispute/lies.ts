@@ -144,15 +144,17 @@ export function withFlippedTable(
     flip(entry)
     const run = await make()
     flip(entry)
-    return pretending(run, {
-      operations: (position, stage) => {
+    const wrongly = <T>(compute: () => T): T => {
+      flip(entry)
+      try {
+        return compute()
+      } finally {
         flip(entry)
-        try {
-          return run.operations(position, stage)
-        } finally {
-          flip(entry)
-        }
-      },
+      }
+    }
+    return pretending(run, {
+      page: index => wrongly(() => run.page(index)),
+      operations: (position, stage) => wrongly(() => run.operations(position, stage)),
     })
   })
 }
