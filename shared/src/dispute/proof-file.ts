@@ -108,9 +108,10 @@ function parsed(text: string): unknown {
 }
 
 /**
- * Checks the whole argument of a proof offline: the roots and tokens that the accused committed to, its answers under them, every
- * input under those or under the model, and the arithmetic. Errors name the check that fails: `wrong-manifest`,
- * `wrong-result-root`, `wrong-tokens`, `wrong-checkpoint`, `wrong-stages`, those of `judgeStep` and of proofs in one message.
+ * Checks the whole argument of a proof offline: the roots and tokens that the accused committed to, its answers under them,
+ * every input under those or under the model, the arithmetic, and what the accused's wallet signed of it. Errors name the check
+ * that fails: `wrong-manifest`, `wrong-result-root`, `wrong-tokens`, `wrong-checkpoint`, `wrong-stages`, `wrong-operations`,
+ * `out-of-range`, those of `judgeStep`, of proofs in one message, of `checkEquivocation` and of `checkSigned`.
  */
 export async function checkProof(file: ProofFile): Promise<ProofStory> {
   if (file.kind === 'equivocation') return checkEquivocation(file)
