@@ -123,20 +123,34 @@ export class OracleRetrace implements Retrace {
       if (sequence !== this.#sequence) signal.throwIfAborted()
       await othersWork()
     }
-    this.#checkResult(position, step.value)
+    this.#checkCheckpoint(position, step.value)
+    this.#checkRows(position, sequence)
     this.#traced = { position, trace: step.value }
   }
 
   /** What the position gives is under the run's checkpoint, unless the engine that gave it was wrong. */
-  #checkResult(position: number, { stages }: PositionTrace): void {
+  #checkCheckpoint(position: number, { stages }: PositionTrace): void {
     const index = position - this.terms.promptLength + 1
     const checkpoint = index < this.#own ? this.checkpoints[index] : undefined
     const residual = stages[this.terms.manifest.layers]
     if (checkpoint === undefined || equalBytes(residual, checkpoint.slice(RESIDUAL_DIGEST_AT))) return
-    throw new ApusError(
-      'engine-wrong',
-      `At position ${position} this node's engine differs from the machine.`,
-    )
+    throw engineWrong(position)
+  }
+
+  /** The rows that the position has written are those of the engine's pages. */
+  #checkRows(position: number, sequence: Sequence): void {
+    if (!this.#pages || position >= this.#all.length - 1) return
+    const { layers, kvHeads, headSize } = this.terms.manifest
+    const block = Math.floor(position / PAGE_ROWS)
+    const rowOf = (page: Page | undefined) => page && JSON.stringify(page.row(position % PAGE_ROWS))
+    for (let pair = 0; pair < layers * kvHeads; pair++) {
+      const { layer, head } = pairPlace(this, pair)
+      for (const kind of [0, 1] as const) {
+        const index = 2 * (block * layers * kvHeads + pair) + kind
+        const engines = Page.decode(this.#pages[index] as Uint8Array, headSize)
+        if (rowOf(sequence.page(block, layer, head, kind)) !== rowOf(engines)) throw engineWrong(position)
+      }
+    }
   }
 
   async preparePages(pair: number, signal: AbortSignal): Promise<void> {
@@ -210,6 +224,9 @@ function leavesAfter(model: Model, { prompt }: RunRequest, tokens: readonly numb
   for (const token of [...prompt, ...tokens.slice(0, -1)]) sequence.feed(token, false)
   return pageLeavesOf(sequence)
 }
+
+const engineWrong = (position: number) =>
+  new ApusError('engine-wrong', `At position ${position} this node's engine differs from the machine.`)
 
 const areUnder = (pages: readonly Uint8Array[], leaves: readonly Uint8Array[]): boolean =>
   pages.length === leaves.length &&

@@ -77,3 +77,27 @@ it('a retrace takes pages from the engine that are under its leaves, and compute
   await expect(misled.prepare(65, never)).rejects.toMatchObject({ code: 'engine-wrong' })
   expect(operationsAt(misled, 65)).not.toEqual(right[0])
 })
+
+it('a retrace that reads other tokens says what a run does to which they are the prompt', async () => {
+  const { proving, request, pages, oracle } = await ranTwice('grouped', 40)
+  const tokens = oracle.tokens.map((token, i) => (i === 1 ? token + 1 : token))
+  const other = await OracleRetrace.run(
+    proving,
+    { ...request, prompt: [...request.prompt, ...tokens.slice(0, -1)], maxTokens: 1 },
+    never,
+  )
+  const fed = Array.from({ length: other.pageLeaves.length }, (_, i) => other.page(i))
+  for (const reading of [oracle.reading(tokens), oracle.reading(tokens, fed)]) {
+    expect(reading.tokens).toEqual(tokens)
+    expect(reading.pageLeaves).toEqual(other.pageLeaves)
+    const last = request.prompt.length + tokens.length - 2
+    await reading.prepare(last, never)
+    for (let stage = 0; stage <= reading.terms.manifest.layers; stage++)
+      expect(reading.operations(last, stage)).toEqual(other.operations(last, stage))
+  }
+  await expect(oracle.reading(tokens, pages).prepare(request.prompt.length + 1, never)).rejects.toMatchObject(
+    {
+      code: 'engine-wrong',
+    },
+  )
+})
