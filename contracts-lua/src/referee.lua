@@ -4,9 +4,9 @@
 ---
 --- A *step* is where two parties differ: `model` { manifest }, `job` { id, model = root of the bundle, sampler, stop,
 --- maxTokens, promptTokens = root of the prompt, promptLength }; `position`, `stage`, `operation` (0-based); and of the
---- accused its `statement` { count, kvRoot, answerRoot }, `tokens` (u32 little-endian), the digests of all `stages` of the
---- position and all `operations` of the stage, and its `answer`: the value of the operation. Roots are base64url, digests
---- 32 bytes.
+--- accused its `statement` { count, kvRoot, answerRoot }, `tokens` (u32 little-endian), the digests of all `stages` of
+--- the position and all `operations` of the stage, and its `answer`: the value of the operation. Roots are base64url,
+--- digests 32 bytes.
 ---
 --- A *proof* has `chunk` (0-based) and `inputs` = { leaf, path }[], as many and in the order as the step asks for them.
 --- Neighbouring leaves are one input: `leaf` their bytes, `path` what each level lacks from the leaves upwards.

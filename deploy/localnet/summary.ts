@@ -29,9 +29,8 @@ export function summary(result: DemonstrationResult, nameOf: (miner: string) => 
 function verdict(fault: Fault | undefined, nameOf: (miner: string) => string): string[] {
   if (fault === undefined) return []
   const { accused, prover, story, traffic, checkMs } = fault
-  const token = story.token === undefined ? 'a token of the prompt' : `chosen token ${story.token}`
   return [
-    `  ${nameOf(prover)} proved ${nameOf(accused)} wrong at ${token}, in ${story.place}, operation ${story.operation}:`,
+    `  ${nameOf(prover)} proved ${nameOf(accused)} wrong at ${story.token ?? 'a token'}, in ${story.place}, operation ${story.operation}:`,
     `    ${nameOf(accused)} says  ${story.claimed}`,
     `    the machine gives  ${story.expected}`,
     `  the contract recomputed that one step: ${traffic.messages} messages, ${traffic.bytes} bytes, the largest ${traffic.largest}; the proof checks offline in ${checkMs} ms`,

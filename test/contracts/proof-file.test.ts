@@ -165,7 +165,12 @@ it('a proven step is a file that anyone can check, and that names the check when
     proof: played.messages.at(-1)!.data,
   })
   const story = await checkProof(file)
-  expect(story).toMatchObject({ guilty: true, token: 3, place: 'layer 2', operation: 'gate_up.0' })
+  expect(story).toMatchObject({
+    guilty: true,
+    token: 'chosen token 3',
+    place: 'layer 2',
+    operation: 'gate_up.0',
+  })
   expect(story.lines.join('\n')).toContain('At chosen token 3 (position 6), in layer 2, operation gate_up.0')
   await refuses(file, [
     ['manifest.path', '', 'wrong-manifest'],
@@ -221,7 +226,7 @@ it.each([
   const index = Number(message.tags.Index)
   const file = read({ kind, ...claimOf(trial, liar!), index, proof: message.data })
   const story = await checkProof(file)
-  expect(story).toMatchObject({ guilty: true, token: 2, operation })
+  expect(story).toMatchObject({ guilty: true, token: 'chosen token 2', operation })
   expect(story.lines.at(-2)).toContain('at fault')
   const path = kind === 'structure' ? 'proof.leaf' : 'proof.piece.leaf'
   await refuses(file, [

@@ -180,7 +180,7 @@ function structureStory(
 ): ClaimStory {
   const broken = brokenRule(accusation, file.proof)
   const what = file.proof.tree === 'prompt' ? 'leaf of the prompt' : 'checkpoint'
-  const token = file.proof.tree === 'prompt' ? undefined : file.index + 1
+  const token = file.proof.tree === 'prompt' ? undefined : `chosen token ${file.index + 1}`
   const claimed = broken ?? 'breaks no rule'
   const expected = 'what every run of the machine has there'
   return {
@@ -214,7 +214,7 @@ function answerStory(
     model: terms.manifest.name,
     operation: 'answer',
     place: 'the answer',
-    token: file.index + 1,
+    token: `chosen token ${file.index + 1}`,
     claimed,
     expected,
     lines: [
@@ -257,13 +257,13 @@ function stepStory(file: StepProof, terms: RunTerms, tokens: readonly number[]):
   })
   const guilty = verdict === 'fault'
   const place = stage === 0 ? 'the embedding' : stage <= manifest.layers ? `layer ${stage}` : 'the head'
-  const token = position >= promptLength - 1 ? position - promptLength + 2 : undefined
+  const choice = position - promptLength + 2
+  const token = choice > 0 ? `chosen token ${choice}` : `prompt token ${position + 1}`
   const said = claimed ? hex(claimed) : `digest ${operationLeaf(file, operation.chunk(file.chunk).leaf)}`
   const gives = expected === undefined ? 'nothing legal' : hex(expected)
-  const at = token === undefined ? `prompt token ${position + 1}` : `chosen token ${token}`
   const lines = [
     ...introduction(file, terms),
-    `At ${at} (position ${position}), in ${place}, operation ${operation.name}, chunk ${file.chunk}:`,
+    `At ${token} (position ${position}), in ${place}, operation ${operation.name}, chunk ${file.chunk}:`,
     `  the miner says  ${said}`,
     `  the machine has ${claimed || expected === undefined ? gives : `${gives} (digest ${hex(valueLeaf(expected))})`}`,
     guilty

@@ -6,8 +6,8 @@ export interface ProofStory {
   readonly operation: string
   /** `embedding`, `layer n` (from 1) or `head`. */
   readonly place: string
-  /** Number of the chosen token (from 1), or undefined for a token of the prompt. */
-  readonly token: number | undefined
+  /** `prompt token n` or `chosen token n` (from 1); undefined where it is about none. */
+  readonly token: string | undefined
   readonly claimed: string
   readonly expected: string
   /** Whether the accused's wallet signed what the proof holds against it. */

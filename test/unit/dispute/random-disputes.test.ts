@@ -121,7 +121,17 @@ function withWrongOperation(run: Retrace, a: number, b: number, c: number, at: n
 
 const lie = fc.record({
   which: fc.nat(3),
-  kind: fc.constantFrom('operation', 'operation', 'operation', 'row', 'rows', 'piece', 'stop', 'tokens'),
+  kind: fc.constantFrom(
+    'operation',
+    'operation',
+    'operation',
+    'row',
+    'rows',
+    'piece',
+    'stop',
+    'tokens',
+    'several',
+  ),
   a: fc.nat(1000),
   b: fc.nat(1000),
   c: fc.nat(1000),
@@ -149,6 +159,11 @@ function liarOf(run: Retrace, random: Lie): Retrace {
     }
     case 'rows':
       return liarOf(liarOf(run, { ...random, kind: 'row' }), { ...random, kind: 'row', a: b, b: c, c: a })
+    case 'several': {
+      const kinds = ['operation', 'row', 'tokens', 'piece'] as const
+      const one = liarOf(run, { ...random, kind: kinds[b % 4]! })
+      return liarOf(one, { ...random, kind: kinds[c % 4]!, a: c, b: a, c: b, at: at + 1 })
+    }
     case 'tokens': {
       const i = a % run.tokens.length
       const token = (run.tokens[i]! + 1 + (b % (run.terms.manifest.vocab - 1))) % run.terms.manifest.vocab
