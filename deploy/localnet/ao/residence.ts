@@ -16,8 +16,8 @@ const SNAPSHOT_AFTER_MS = 1_000
 const SNAPSHOT_SHARE = 0.05
 /** About 6 MB each: the instance's touched pages and their committed copy. */
 const MAX_RESIDENT = 32
-/** Messages that a thread holds besides the one it works on: it has work while we handle a result. */
-const LOOK_AHEAD = 1
+/** Messages that a thread holds besides the one it works on: enough that it has work while ours waits for a processor. */
+const LOOK_AHEAD = 3
 /** Rebuilding is repeated when the compute thread is lost meanwhile through another process. */
 const MAX_ATTEMPTS = 5
 
