@@ -1,5 +1,7 @@
 --- What accused seats have answered. An answer stands for the seat, whoever asked: later disputes go on from it, and
 --- nobody can answer one question in two ways.
+local clock = require('apus.clock')
+local deadlines = require('apus.deadlines')
 local publish = require('apus.publish')
 local state = require('apus.state')
 
@@ -7,6 +9,8 @@ local evidence = {}
 
 --- Ends the key under which the id of an answer's message is published.
 local MESSAGE = '.message'
+--- Answers that one move forgets.
+local FORGET_BATCH = 16
 
 local function keyOf(job, seat, what)
   return job.id .. '.' .. seat.miner .. '.' .. what
@@ -30,13 +34,24 @@ function evidence.keep(job, seat, what, record, text, message)
   if message then publish.entry('evidence', key .. MESSAGE, message) end
 end
 
---- Forgets a seat's answers when nothing can be asked of it any more.
-function evidence.drop(seat)
-  for _, key in ipairs(seat.evidence or {}) do
+local function forget(keys)
+  for _ = 1, math.min(FORGET_BATCH, #keys) do
+    local key = table.remove(keys)
     state.evidence[key] = nil
     publish.entry('evidence', key, '')
     publish.entry('evidence', key .. MESSAGE, '')
   end
+  if #keys > 0 then deadlines.add(clock.now(), 'forget-answers', { keys = keys }) end
+end
+
+deadlines.handle('forget-answers', function(entry)
+  forget(entry.keys)
+  return true
+end)
+
+--- Forgets a seat's answers when nothing can be asked of it any more, the last of many in later moves.
+function evidence.drop(seat)
+  if seat.evidence then forget(seat.evidence) end
   seat.evidence = nil
 end
 

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest'
 import { APUS } from '../support/contracts.ts'
 import { type Cast, stage, tick } from '../support/contracts-cast.ts'
+import { loadLuaModules } from '../support/lua-modules.ts'
 
 const MINUTE = 60_000
 const STEPS = 50
@@ -32,4 +33,32 @@ it('a flood of deadlines is worked off sixteen moves a message, and Tick may ask
   await tick(cast)
   expect(done()).toBe(STEPS)
   expect(cast.world.totals().stake).toBe(String(4_950n * APUS))
+})
+
+it('the answers of a seat are forgotten sixteen a move, and none is left', async () => {
+  const { run } = await loadLuaModules(['dispute-evidence', 'clock', 'deadlines', 'publish', 'state'])
+  const counts = await run(`
+    local evidence, deadlines = require('apus.dispute-evidence'), require('apus.deadlines')
+    local clock, publish, state = require('apus.clock'), require('apus.publish'), require('apus.state')
+    clock.advance('1000')
+    local job, seat, other, left = { id = 'job' }, { miner = 'liar' }, { miner = 'honest' }, {}
+    for i = 1, 300 do evidence.keep(job, seat, 'chunks.' .. i, {}, 'text', 'id') end
+    evidence.keep(job, other, 'stages.1', {}, 'text', 'id')
+    publish.take()
+    local function count()
+      local kept, published = 0, 0
+      for _ in pairs(state.evidence) do kept = kept + 1 end
+      for _, tag in ipairs(publish.take() or {}) do
+        if tag.name == 'evidence' then for _ in pairs(tag.value) do published = published + 1 end end
+      end
+      left[#left + 1] = kept .. '/' .. published
+    end
+    evidence.drop(seat)
+    count()
+    deadlines.run(clock.now())
+    count()
+    deadlines.run(clock.now())
+    count()
+    return table.concat(left, ' ')`)
+  expect(counts).toBe('285/32 29/512 1/56')
 })
