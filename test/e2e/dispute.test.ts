@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -10,6 +11,7 @@ import {
   type JobId,
   type JobView,
   NetworkFeed,
+  nodeKey,
   openingMove,
   provingBundle,
   signCommitment,
@@ -18,6 +20,7 @@ import { afterEach, expect, it } from 'vitest'
 import { wrongBit } from '../../deploy/localnet/wrong-bit.ts'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'
 import { oracleModel } from '../../node/src/engine/machine/oracle-model.ts'
+import { register } from '../../node/src/work/registration.ts'
 import { LISTED_BUNDLE } from '../support/listed-bundle.ts'
 import { MODEL, type SmallNetwork, startSmallNetwork, until } from '../support/small-network.ts'
 
@@ -26,6 +29,8 @@ const APUS = join(import.meta.dirname, '../../shared/bin/apus.ts')
 const apus = (...args: string[]) => promisify(execFile)(process.execPath, [APUS, ...args])
 /** Time enough for every answer, little enough to wait for a silent side. */
 const CLOCKS = { disputeWindow: 10 * MINUTES, disputeClock: 30_000, disputeIncrement: 10_000 }
+/** Of a watcher, for the bonds of its disputes, in units. */
+const PURSE = 50n * 10n ** 12n
 let net: SmallNetwork | undefined
 
 afterEach(async () => {
@@ -170,5 +175,29 @@ it('an honest miner that lost its disk answers a false accusation, which loses i
   expect(feed.mirror.disputes.get(dispute)?.turn).not.toBe('accused')
   expect(await network.requester.client.account(network.requester.address)).toBeLessThan(before)
   expectHonestWhole(await network.requester.client.job(id), '')
+  expect(await network.conserved()).toBe(true)
+})
+
+it('all seats agree on a lie, and a watcher without a seat convicts every one of them', async () => {
+  const network = await startSmallNetwork({ name: 'watch', miners: 3, parameters: CLOCKS })
+  net = network
+  const { requester, miners } = network
+  const watcher = { ...(await network.party('watcher')), key: nodeKey(new Uint8Array(randomBytes(32))) }
+  await requester.client.transfer(watcher.address, PURSE)
+  await watcher.client.deposit(PURSE)
+  await until(async () => (await watcher.client.account(watcher.address)) === PURSE)
+  // Without a stake it is drawn for no seat.
+  await register(watcher.client, { me: watcher.address, key: watcher.key }, Date.now())
+  const watching = await network.startMiner(watcher, [], honest(), { watch: true })
+  for (const miner of miners) await network.startMiner(miner, watching.host.addresses(), wrongBit(honest()))
+
+  const request = { model: MODEL, prompt: 'Who watches?', maxTokens: 6, redundancy: 2 }
+  const id = await requester.client.submitJob(request)
+  await until(async () => (await requester.client.job(id))?.state === 'refunded', 4 * MINUTES)
+  const job = await requester.client.job(id)
+  expect(job?.code).toBe('all-convicted')
+  expect(job?.seats).toHaveLength(3)
+  for (const seat of job?.seats ?? []) expect(BigInt(seat.slashed ?? 0)).toBeGreaterThan(0n)
+  expect(await watcher.client.account(watcher.address)).toBeGreaterThan(PURSE)
   expect(await network.conserved()).toBe(true)
 })

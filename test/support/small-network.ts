@@ -74,7 +74,12 @@ export interface SmallNetwork {
   party(name: string): Promise<Party>
   /** Follows the network process; stopped with the network. */
   follow(pollMs: number): Promise<NetworkFeed>
-  startMiner(miner: MinerParty, bootstrap: readonly string[], model?: LoadedModel): Promise<Miner>
+  startMiner(
+    miner: MinerParty,
+    bootstrap: readonly string[],
+    model?: LoadedModel,
+    options?: { readonly watch?: boolean },
+  ): Promise<Miner>
   /** Whether the books of the contract add up to what the token says it holds, once no notice is on its way. */
   conserved(): Promise<boolean>
   /** Replaces the AO units that were killed. */
@@ -182,7 +187,7 @@ async function open(
       await feed.start()
       return feed
     },
-    startMiner: async (miner, bootstrap, model = noOpModel(MODEL)) => {
+    startMiner: async (miner, bootstrap, model = noOpModel(MODEL), options = {}) => {
       const folder = join(dir, miner.address)
       await mkdir(folder, { recursive: true })
       const running = await createMiner(
@@ -192,6 +197,7 @@ async function open(
           evidence: join(folder, 'evidence'),
           peers: { bootstrap },
           runsPerModel: 64,
+          ...options,
         },
         {
           me: miner.address,
