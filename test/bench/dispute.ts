@@ -88,6 +88,7 @@ const result = {
   messages: most(s => s.messages),
   messagesWithheld: most(s => s.messagesWithheld),
   bytesTotal: most(s => s.bytesTotal),
+  bytesWithheld: most(s => s.bytesWithheld),
   bytesLargest: most(s => s.bytesLargest),
   refereeMsAos: most(s => s.refereeMsAos),
   refereeMsLua: shapes.some(s => s.refereeMsLua === null) ? null : most(s => s.refereeMsLua),
