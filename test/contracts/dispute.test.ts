@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { BASE_PRICE, TOKEN_PRICE } from '../support/contracts-cast.ts'
 import { flipBit } from '../support/dispute/flip.ts'
-import { stoppedAt, withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
-import { type Played, type Side, Trial, type TrialOptions } from '../support/dispute/trial.ts'
+import { pretending, stoppedAt, withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
+import { type Played, type Side, TRIAL_SHAPE, Trial, type TrialOptions } from '../support/dispute/trial.ts'
 
 const SEAT_PRICE = BASE_PRICE + TOKEN_PRICE * 4n
 const BOND = SEAT_PRICE * 25n
@@ -107,6 +107,22 @@ describe('a seat is convicted', () => {
     const found = await seatedWith(trial => stoppedAt(trial.honest, 2, 1))
     expect((await prosecute(found, true))!.view.state).toBe('proven')
     await expectJustice(found)
+  })
+
+  it('that goes on behind the context, in one message', async () => {
+    const more = ({ honest }: Trial) =>
+      pretending(honest, {
+        tokens: [...honest.tokens, honest.tokens[0]!],
+        pieces: [...honest.pieces, honest.pieces[0]!],
+        checkpoints: [...honest.checkpoints, honest.checkpoints[0]!],
+      })
+    const options = { shape: { ...TRIAL_SHAPE, context: 64 }, promptLength: 60, maxTokens: 8 }
+    const found = await seatedWith(more, options)
+    expect(found.honest.run.tokens).toHaveLength(5)
+    expect(await prosecute(found, true)).toBeUndefined()
+    const { state, seats } = found.trial.world.job(found.trial.job)
+    expect(state).toBe('agreed')
+    expect(seats.filter(seat => seat.slashed).map(seat => seat.miner)).toEqual([found.liar.miner.address])
   })
 
   it('that ends without a stop, in one message', async () => {

@@ -19,7 +19,7 @@ import { digestOfLeaves, rootOfRange, valueLeaf } from './value-tree.ts'
 
 /**
  * The challenger's move in a dispute whose turn is its own, from what the accused has answered and a run that reads its
- * tokens (`Retrace.reading`); a proof in one message where one has become possible. Errors: `nothing-to-prove` when the
+ * tokens (`OracleRetrace.reading`); a proof in one message where one has become possible. Errors: `nothing-to-prove` when the
  * accused is right after all.
  */
 export function challengerMove(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {

@@ -21,7 +21,7 @@ export interface Claim {
 
 /**
  * The message that begins a dispute about a seat's revealed result, or proves it wrong at once; undefined when the
- * result is what comes of its tokens. `run` is the job as one computes it who reads these tokens (`Retrace.reading`).
+ * result is what comes of its tokens. `run` is the job as one computes it who reads these tokens (`OracleRetrace.reading`).
  */
 export function openingMove(run: Retrace, claim: Claim): DisputeMessage | undefined {
   const { statement } = claim
@@ -37,11 +37,8 @@ export function openingMove(run: Retrace, claim: Claim): DisputeMessage | undefi
   switch (difference?.kind) {
     case undefined:
       return undefined
-    case 'structure': {
-      const index = difference.checkpoint
-      const leaves = evidence.checkpoints
-      return brokenLeaf(claim, leaves, index)
-    }
+    case 'structure':
+      return brokenLeaf(claim, evidence.checkpoints, difference.checkpoint)
     case 'page':
       return open(run, claim, 'Page', difference.page >> 1)
     case 'checkpoint':
