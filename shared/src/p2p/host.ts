@@ -2,8 +2,8 @@ import { type GossipSub, gossipsub, StrictSign } from '@chainsafe/libp2p-gossips
 import { autoNATv2 } from '@libp2p/autonat-v2'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
-import { identify } from '@libp2p/identify'
-import type { Libp2p, PeerId } from '@libp2p/interface'
+import { identify, identifyPush } from '@libp2p/identify'
+import type { Libp2p, PeerId, Stream } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { ping } from '@libp2p/ping'
@@ -17,6 +17,7 @@ import type { ProcessId } from '../protocol/identity.ts'
 import { gossipSettings } from './gossip-settings.ts'
 import { LinkKeeper } from './link-keeper.ts'
 import type { NodeKey } from './node-key.ts'
+import { type OpenOptions, PeerFinder } from './peer-finder.ts'
 
 export const DEFAULT_LISTEN = '/ip4/127.0.0.1/tcp/0'
 const DEFAULT_MAX_CONNECTIONS = 1000
@@ -71,6 +72,8 @@ export interface Host {
   connect(address: string): Promise<string>
   /** Like `connect`, and dials again whenever the peer is lost. */
   keep(address: string): Promise<void>
+  /** Opens a stream to a peer by its id, wherever in the network it is. Errors: those of libp2p. */
+  open(peer: string, protocol: string, options: OpenOptions): Promise<Stream>
   /** Hangs up and refuses the peer for some minutes. */
   refuse(peer: string, code: string): Promise<void>
   stop(): Promise<void>
@@ -116,6 +119,8 @@ export async function createHost(options: HostOptions): Promise<Host> {
     connectionMonitor: { pingInterval: PING_INTERVAL_MS, pingTimeout: { minTimeout: PING_PATIENCE_MS } },
     services: {
       identify: identify(),
+      // Neighbours learn of an address that came later, such as one at a relay.
+      identifyPush: identifyPush(),
       ping: ping(),
       pubsub: gossipsub({
         ...gossipSettings(topic, options.sharedAddresses ?? []),
@@ -153,7 +158,9 @@ export async function createHost(options: HostOptions): Promise<Host> {
     },
     log,
   )
+  const finder = new PeerFinder(libp2p, network, log)
   try {
+    await finder.serve()
     await libp2p.start()
   } catch (cause) {
     await libp2p.stop()
@@ -181,6 +188,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
       links.keep(parsePeerAddress(address).peer, address)
       await dial(libp2p, address)
     },
+    open: (peer, protocol, opts) => finder.open(peer, protocol, opts),
     refuse: (peer, code) => links.refuse(peer, code),
     stop: async () => {
       await links.stop()

@@ -1,5 +1,4 @@
 import type { Stream } from '@libp2p/interface'
-import { peerIdFromString } from '@libp2p/peer-id'
 import { lpStream } from '@libp2p/utils'
 import { z } from 'zod'
 import { decodeCanonical, encodeCanonical } from '../hashing/canonical.ts'
@@ -147,7 +146,7 @@ export class Requests {
     onClosed: () => void,
   ): Promise<Line> {
     try {
-      const stream = await this.#host.libp2p.dialProtocol(peerIdFromString(peer), protocol.id, {
+      const stream = await this.#host.open(peer, protocol.id, {
         signal: AbortSignal.timeout(DEFAULT_TIMEOUT_MS),
         runOnLimitedConnection: true,
         maxOutboundStreams: MAX_STREAMS_PER_PEER,
