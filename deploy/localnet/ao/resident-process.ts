@@ -13,15 +13,24 @@ const MODULE_FORMAT = 'wasm64-unknown-emscripten-draft_2024_02_15'
 /** Not enforced by this module format; the watchdog over the worker is what ends long computations. */
 const COMPUTE_LIMIT = 9e12
 /** Evaluation time that undoing a failed message may have to repeat, in scans of the memory; a scan is the price. */
-const REPEAT_BUDGET_SCANS = 16
+const REPEAT_BUDGET_SCANS = 32
 /** Message text kept for repeating, so that large messages do not pile up in memory. */
 const REPEAT_BUDGET_BYTES = 1 << 20
 const ignore = (): void => undefined
 const ZERO_PAGE = Buffer.alloc(PAGE_BYTES)
 
+/** What the module's linker exports, in bytes. */
+interface ModuleExports {
+  readonly memory: WebAssembly.Memory
+  readonly emscripten_stack_get_end: () => bigint
+  readonly emscripten_stack_get_current: () => bigint
+}
+
 interface Machine {
   readonly handle: (message: AoMessage, environment: AoEnvironment) => Promise<AoResult>
-  readonly memory: WebAssembly.Memory
+  /** Every page but those of the unused stack, which are more than half and hold nothing that is read again. */
+  readonly pages: () => Iterable<readonly [index: number, content: Buffer]>
+  readonly bytes: () => number
   readonly grow: (bytes: number) => void
 }
 
@@ -67,10 +76,22 @@ async function createMachine(module: WebAssembly.Module): Promise<Machine> {
       },
     ),
   )
-  const memory = instance?.exports.memory
-  if (!(memory instanceof WebAssembly.Memory)) throw new Error('The module exports no memory.')
+  const { memory, emscripten_stack_get_end, emscripten_stack_get_current } = (instance?.exports ??
+    {}) as Partial<ModuleExports>
+  if (!memory || !emscripten_stack_get_end || !emscripten_stack_get_current)
+    throw new Error('The module exports no memory or stack.')
+  // The stack grows downwards.
+  const unusedFrom = Math.ceil(Number(emscripten_stack_get_end()) / PAGE_BYTES)
+  const unusedTo = Math.floor(Number(emscripten_stack_get_current()) / PAGE_BYTES)
   return {
-    memory,
+    pages: function* () {
+      const { buffer } = memory
+      for (let index = 0; index < buffer.byteLength / PAGE_BYTES; index++) {
+        if (index === unusedFrom) index = unusedTo
+        yield [index, Buffer.from(buffer, index * PAGE_BYTES, PAGE_BYTES)]
+      }
+    },
+    bytes: () => memory.buffer.byteLength,
     grow: bytes => {
       if (bytes > memory.buffer.byteLength) resize?.(BigInt(bytes))
     },
@@ -198,17 +219,15 @@ export class ResidentProcess {
 
   #commit(): void {
     const began = threadCpuMs()
-    const { buffer } = this.#machine.memory
     const committed = this.#committed ?? new Map<number, Buffer>()
-    for (let index = 0; index < buffer.byteLength / PAGE_BYTES; index++) {
-      const page = Buffer.from(buffer, index * PAGE_BYTES, PAGE_BYTES)
+    for (const [index, page] of this.#machine.pages()) {
       const before = committed.get(index)
       if (page.equals(before ?? ZERO_PAGE)) continue
       if (before) page.copy(before)
       else committed.set(index, Buffer.from(page))
     }
     this.#committed = committed
-    this.#committedBytes = buffer.byteLength
+    this.#committedBytes = this.#machine.bytes()
     this.#since = []
     this.#sinceMs = 0
     this.#sinceBytes = 0
@@ -217,9 +236,7 @@ export class ResidentProcess {
 
   #restorePages(): void {
     this.#machine.grow(this.#committedBytes)
-    const { buffer } = this.#machine.memory
-    for (let index = 0; index < buffer.byteLength / PAGE_BYTES; index++) {
-      const page = Buffer.from(buffer, index * PAGE_BYTES, PAGE_BYTES)
+    for (const [index, page] of this.#machine.pages()) {
       const wanted = this.#committed?.get(index) ?? ZERO_PAGE
       if (!page.equals(wanted)) wanted.copy(page)
     }

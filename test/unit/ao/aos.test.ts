@@ -1,4 +1,8 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { ResidentProcess } from '../../../deploy/localnet/ao/resident-process.ts'
+import { AOS_MODULE_ID, ensureAosModule } from '../../../deploy/setup/aos-module.mjs'
 import { loadAos } from '../../support/aos.ts'
 
 const OWNER = 'owner'.padEnd(43, '_')
@@ -44,6 +48,52 @@ test('a failed message, a throw outside every handler and a dry run leave no tra
   })
   expect(dry.Messages).toMatchObject([{ Data: '4' }])
   expect(await process.eval('return Count')).toBe('3')
+})
+
+test('the memory after failures and dry runs that went deep is the memory without them, byte for byte', async () => {
+  const path = await ensureAosModule(join(import.meta.dirname, '../../../.cache/aos'))
+  const module = await WebAssembly.compile(await readFile(path))
+  const environment = {
+    Process: { Id: ID, Owner: OWNER, Tags: [] },
+    Module: { Id: AOS_MODULE_ID, Owner: OWNER, Tags: [] },
+  }
+  const message = (nonce: number, data: string) => ({
+    Id: nonce === 0 ? ID : `message-${nonce}`.padEnd(43, '_'),
+    Target: ID,
+    Owner: OWNER,
+    From: OWNER,
+    Data: data,
+    Tags: [{ name: 'Action', value: 'Eval' }],
+    Epoch: 0,
+    Nonce: nonce,
+    Timestamp: 1_760_000_000_000 + nonce,
+    'Block-Height': 1_600_000,
+    'Hash-Chain': 'chain'.padEnd(43, '_'),
+    Module: AOS_MODULE_ID,
+    Cron: false,
+  })
+  // Every protected call goes down the stack of the module itself.
+  const deep = 'local function down(n) if n > 0 then pcall(down, n - 1) end end down(150)'
+  const memoryAfter = async (disturb: (process: ResidentProcess, nonce: number) => Promise<void>) => {
+    const process = await ResidentProcess.start(module, environment)
+    for (let nonce = 0; nonce < 12; nonce++) {
+      const { Error: error } = await process.evaluate(message(nonce, `Sum = (Sum or 0) + ${nonce}`))
+      expect(error).toBeUndefined()
+      await disturb(process, nonce + 1)
+    }
+    return process.snapshot()
+  }
+  const quiet = await memoryAfter(async () => undefined)
+  const disturbed = await memoryAfter(async (process, nonce) => {
+    const failed = await process.evaluate(message(nonce, `${deep} Sum = string.rep('x', 99999) error('no')`))
+    expect(failed.Error).toBeDefined()
+    const dry = await process.dryRun(message(nonce, `${deep} Sum = {} return 'dry'`))
+    expect(dry.Output).toMatchObject({ data: 'dry' })
+  })
+  expect(disturbed.bytes).toBe(quiet.bytes)
+  expect(disturbed.pages.map(([index]) => index)).toEqual(quiet.pages.map(([index]) => index))
+  for (const [at, [, content]] of disturbed.pages.entries())
+    expect(Buffer.compare(content, quiet.pages[at]?.[1] ?? Buffer.alloc(0))).toBe(0)
 })
 
 test('running out of memory is an error of that message alone', async () => {
