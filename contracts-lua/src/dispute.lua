@@ -1,12 +1,11 @@
 --- A dispute from its opening to its end: the bond, the queue of the accused, whose turn it is and how long, and what
 --- its end means. What the moves say is the affair of dispute-moves.
 local amount = require('apus.amount')
+local bonds = require('apus.dispute-bonds')
 local clock = require('apus.clock')
 local deadlines = require('apus.deadlines')
 local jobs = require('apus.jobs')
 local json = require('json')
-local ledger = require('apus.ledger')
-local miners = require('apus.miners')
 local models = require('apus.models')
 local outbox = require('apus.outbox')
 local parameters = require('apus.parameters')
@@ -18,9 +17,6 @@ local state = require('apus.state')
 
 local dispute = {}
 
-local HALF = 500000
---- A bond grows by a quarter for every dispute that waits already.
-local BOND_STEPS = 4
 --- Disputes of one accused that run at the same time.
 local MAX_RUNNING = 4
 --- Disputes that end with the conviction of the accused itself; each later move ends one more.
@@ -130,59 +126,6 @@ local function startNext(accused)
   if queue.running == 0 and queue.waiting == 0 then state.disputeQueues[accused] = nil end
 end
 
--- Bonds.
-
---- The challenger's own seat when it has revealed another root than the accused: it goes before others.
-local function rivalOf(job, seat, challenger)
-  local own = dispute.seat(job, challenger)
-  return own and own.resultRoot and not own.slashed and own.resultRoot ~= seat.resultRoot and own or nil
-end
-
---- What opening one more dispute costs now. A rival pays for its own disputes only: no flood can price it out.
-local function bondOf(job, accused, rival)
-  local waiting = rival and (rival.accusing or 0) or queueOf(accused).waiting
-  return job.disputeBond * amount.of(BOND_STEPS + waiting) // amount.of(BOND_STEPS)
-end
-
---- What a seat has locked for disputes: never what it would lose or give back itself.
-local function reserveOf(job, seat)
-  if not seat or not seat.lock then return amount.ZERO end
-  return amount.max(amount.ZERO, seat.lock - job.bond - job.seatPrice)
-end
-
---- Takes the bond from the challenger's account, and what is missing there from what its seat has locked for it.
-local function takeBond(d, job, bond)
-  local seat = dispute.seat(job, d.challenger)
-  local reserve = reserveOf(job, seat)
-  local account = amount.min(bond, ledger.balance(d.challenger))
-  local rest = bond - account
-  if reserve < rest then
-    refusal.raise('underpaid', 'The bond is ' .. amount.text(bond) .. ' units, the account holds '
-      .. amount.text(ledger.balance(d.challenger)) .. '.')
-  end
-  ledger.move(account, ledger.account(d.challenger), ledger.bond(d))
-  if amount.ZERO < rest then
-    miners.seize(d.challenger, rest, ledger.bond(d))
-    seat.lock = seat.lock - rest
-  end
-  d.staked = rest
-end
-
-local function returnBond(d, job)
-  if amount.ZERO < d.staked then
-    local seat = dispute.seat(job, d.challenger)
-    miners.restore(d.challenger, d.staked, ledger.bond(d), seat.lock ~= nil)
-    if seat.lock then seat.lock = seat.lock + d.staked end
-  end
-  ledger.move(d.bond, ledger.bond(d), ledger.account(d.challenger))
-end
-
-local function loseBond(d)
-  local half = amount.share(d.bond, HALF)
-  ledger.move(half, ledger.bond(d), ledger.account(d.accused))
-  ledger.move(d.bond, ledger.bond(d), ledger.BURNING)
-end
-
 -- Ends.
 
 local END_NOTICE = 'Dispute-Ended'
@@ -196,7 +139,11 @@ local function close(d, last)
     queue.waiting = queue.waiting - 1
   end
   if d.rival then d.rival.accusing = d.rival.accusing - 1 end
-  if last == 'refuted' or last == 'abandoned' then loseBond(d) else returnBond(d, job) end
+  if last == 'refuted' or last == 'abandoned' then
+    bonds.lose(d)
+  else
+    bonds.giveBack(d, dispute.seat(job, d.challenger))
+  end
   d.state, d.turn, d.moves, d.deadline = last, nil, nil, nil
   changed(d)
   for _, party in ipairs({ d.accused, d.challenger }) do
@@ -359,10 +306,11 @@ end
 --- @param promptLength integer of the job, proven
 function dispute.open(opening, job, seat, promptLength)
   local d, queue = opening, queueOf(opening.accused)
-  local rival = rivalOf(job, seat, d.challenger)
+  local own = dispute.seat(job, d.challenger)
+  local rival = bonds.rival(seat, own)
   d.bond, d.opened, d.state = amount.ZERO, clock.now(), 'waiting'
   d.clocks = { accused = parameters.disputeClock, challenger = parameters.disputeClock }
-  takeBond(d, job, bondOf(job, d.accused, rival))
+  bonds.take(d, job, bonds.price(job, queue.waiting, rival), own)
   if rival then
     d.rival, rival.accusing = rival, (rival.accusing or 0) + 1
   end
@@ -374,7 +322,6 @@ function dispute.open(opening, job, seat, promptLength)
   seat.disputes = seat.disputes or {}
   seat.disputes[#seat.disputes + 1] = d.id
   state.disputes[d.id] = d
-  local own = dispute.seat(job, d.challenger)
   if own then
     own.accuses = own.accuses or {}
     own.accuses[#own.accuses + 1] = d.id

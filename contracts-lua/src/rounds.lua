@@ -1,4 +1,5 @@
 --- The rounds of a job: seats are drawn, commit, perhaps an audit seat follows, all reveal, and equal roots are paid.
+local agreement = require('apus.agreement')
 local amount = require('apus.amount')
 local audit = require('apus.audit')
 local clock = require('apus.clock')
@@ -167,84 +168,6 @@ function rounds.draw(hashChain)
   end
 end
 
-local function revealed(job)
-  local found, roots, distinct = {}, {}, 0
-  for _, place in ipairs(job.seats) do
-    if place.state == 'revealed' and not place.slashed then
-      found[#found + 1] = place
-      local group = roots[place.resultRoot]
-      if not group then
-        group = {}
-        roots[place.resultRoot] = group
-        distinct = distinct + 1
-      end
-      group[#group + 1] = place
-    end
-  end
-  return found, roots, distinct
-end
-
---- Seats of the root that at least two thirds of the revealed seats share; two of them when the job asked for several.
-local function majority(job, found, roots)
-  for _, place in ipairs(found) do
-    local group = roots[place.resultRoot]
-    if #group * 3 >= #found * 2 and (job.redundancy == 1 or #group >= 2) then return group end
-  end
-  return nil
-end
-
---- Ends a job whose seats were all convicted: what they were paid has gone back.
-local function refuse(job)
-  jobs.finish(job, 'refunded', 'all-convicted')
-end
-
-local function settle(job)
-  if job.verifiable and job.agreed.seats == 0 then return refuse(job) end
-  local audited = #seatsIn(job, 'revealed') > 0 and job.auditRevealed
-  for _, place in ipairs(job.seats) do
-    if audited and place.paid then miners.won(place.miner) end
-  end
-  if job.deliver == 'Final' then jobs.respond(job) end
-  jobs.finish(job, 'settled')
-end
-
-local function decide(job)
-  local found, roots, distinct = revealed(job)
-  if #found == 0 then return jobs.finish(job, 'expired', 'no-reveals') end
-  if not job.verifiable then
-    local group = majority(job, found, roots)
-    if not group then return jobs.finish(job, 'refunded', 'no-agreement') end
-    job.finalAt = clock.now()
-    jobs.pay(job, group)
-    if job.deliver ~= 'Final' then jobs.respond(job) end
-    return settle(job)
-  end
-  job.finalAt = clock.now() + parameters.disputeWindow
-  jobs.expire(job, parameters.disputeWindow)
-  if distinct > 1 then
-    job.state = 'held'
-    return
-  end
-  job.state = 'agreed'
-  jobs.pay(job, found)
-  if job.deliver ~= 'Final' then jobs.respond(job) end
-end
-
---- One root is left of a job that was held: its seats are paid, and what is left of the window still counts.
-local function agree(job, found)
-  jobs.pay(job, found)
-  job.state = 'agreed'
-  if job.deliver ~= 'Final' then jobs.respond(job) end
-end
-
-local function closeHeld(job)
-  local found, _, distinct = revealed(job)
-  if #found == 0 then return refuse(job) end
-  if distinct ~= 1 then return jobs.finish(job, 'refunded', 'unequal-results') end
-  agree(job, found)
-  settle(job)
-end
-
 local OVERDUE = {
   submitted = function(job)
     if job.drawUntil <= clock.now() then return jobs.finish(job, 'expired', 'too-few-miners') end
@@ -267,12 +190,12 @@ local OVERDUE = {
         penalties.start(job, place, index)
       end
     end
-    decide(job)
+    agreement.decide(job)
   end,
 }
 
 --- Nothing is final while a dispute is open.
-for name, close in pairs({ agreed = settle, held = closeHeld }) do
+for name, close in pairs({ agreed = agreement.settle, held = agreement.closeHeld }) do
   OVERDUE[name] = function(job)
     if job.disputes > 0 then return jobs.expire(job, parameters.disputeRecheck) end
     close(job)
@@ -289,13 +212,11 @@ end
 function rounds.resolve(job)
   if job.ended then return jobs.retire(job) end
   if job.state == 'revealing' then
-    if #seatsIn(job, 'committed') == 0 then decide(job) end
+    if #seatsIn(job, 'committed') == 0 then agreement.decide(job) end
     return jobs.changed(job)
   end
   if job.disputes > 0 or (job.state ~= 'held' and job.state ~= 'agreed') then return end
-  local found, _, distinct = revealed(job)
-  if #found == 0 then return refuse(job) end
-  if job.state == 'held' and distinct == 1 then agree(job, found) end
+  if not agreement.review(job) then return end
   if job.finalAt <= clock.now() then OVERDUE[job.state](job) end
   jobs.changed(job)
 end
@@ -414,7 +335,7 @@ function rounds.reveal(job, miner, salt, tags, data, id)
     place.messages.reveal = id
     if place.audit then job.auditRevealed = true end
     miners.served(miner)
-    if #seatsIn(job, 'committed') == 0 then decide(job) end
+    if #seatsIn(job, 'committed') == 0 then agreement.decide(job) end
   end
   jobs.changed(job)
 end
