@@ -5,7 +5,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { PeerRecord, RecordEnvelope } from '@libp2p/peer-record'
 import { lpStream } from '@libp2p/utils'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
-import { afterEach, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { z } from 'zod'
 import { decodeCanonical, encodeCanonical } from '../../shared/src/hashing/canonical.ts'
 import { eventually, type Peer, randomId, startPeer } from '../support/p2p.ts'
@@ -44,11 +44,11 @@ const connected = (a: Peer, b: Peer): boolean => a.host.peers().includes(b.host.
 
 const unreachable = { code: 'peer-unreachable', retry: true, blame: 'nobody' }
 
-afterEach(async () => {
+afterAll(async () => {
   await Promise.all(peers.splice(0).map(p => p.stop()))
 })
 
-it('peers of a star reach each other by id as soon as they have started, later ones and such as only dial too', async () => {
+it.concurrent('peers of a star reach each other by id as soon as they have started, later ones and such as only dial too', async () => {
   const hub = await start([])
   const [a, b, c] = await Promise.all([start([hub]), start([hub]), start([hub])])
   expect(await Promise.all([ask(a, b.host.peer), ask(b, c.host.peer), ask(c, a.host.peer)])).toEqual([
@@ -63,7 +63,7 @@ it('peers of a star reach each other by id as soon as they have started, later o
   expect(connected(dialler, b)).toBe(true)
 })
 
-it('who is gone, was never there, or has no address is unreachable; a peer that moved is found where it is', async () => {
+it.concurrent('who is gone, was never there, or has no address is unreachable; a peer that moved is found where it is', async () => {
   const hub = await start([])
   const [a, b, dialler] = await Promise.all([start([hub]), start([hub]), start([hub], { listen: [] })])
   expect(await ask(a, b.host.peer)).toBe(b.host.peer)
@@ -81,7 +81,7 @@ it('who is gone, was never there, or has no address is unreachable; a peer that 
   expect(await ask(a, moved.host.peer)).toBe(moved.host.peer)
 })
 
-it('peers at two bootstrap peers that know each other find each other', async () => {
+it.concurrent('peers at two bootstrap peers that know each other find each other', async () => {
   const first = await start([])
   const second = await start([first])
   const [a, b] = await Promise.all([start([first]), start([second])])
@@ -91,7 +91,7 @@ it('peers at two bootstrap peers that know each other find each other', async ()
   expect(await ask(c, a.host.peer)).toBe(a.host.peer)
 })
 
-it('a peer behind a relay is found by id', async () => {
+it.concurrent('a peer behind a relay is found by id', async () => {
   const relay = await start([], { relay: 'server' })
   const relayAddress = relay.host.addresses()[0] as string
   const hidden = await start([relay], { relay: 'client', listen: [`${relayAddress}/p2p-circuit`] })
@@ -103,7 +103,7 @@ it('a peer behind a relay is found by id', async () => {
   )
 })
 
-it('peers of another network at the same bootstrap peer are not told of', async () => {
+it.concurrent('peers of another network at the same bootstrap peer are not told of', async () => {
   const hub = await start([])
   const network = randomId<ProcessId>()
   const [ours, one, other] = await Promise.all([
@@ -119,7 +119,7 @@ it('peers of another network at the same bootstrap peer are not told of', async 
   ])
 })
 
-it('a forged address leads to no wrong peer', async () => {
+it.concurrent('a forged address leads to no wrong peer', async () => {
   const hub = await start([])
   const [a, b, c] = await Promise.all([start([hub]), start([hub]), start([hub])])
   const addressOfC = multiaddr(c.host.addresses()[0]?.replace(/\/p2p\/.*/, ''))
@@ -135,7 +135,7 @@ it('a forged address leads to no wrong peer', async () => {
   expect(connected(a, c)).toBe(false)
 })
 
-it('neighbours that lie or are silent do not keep a peer from being found', async () => {
+it.concurrent('neighbours that lie or are silent do not keep a peer from being found', async () => {
   const hub = await start([])
   const lost = nodeKey(randomBytes(32))
   const [a, b, liar, mute] = await Promise.all([start([hub]), start([hub]), start([hub]), start([])])
@@ -183,7 +183,7 @@ it('neighbours that lie or are silent do not keep a peer from being found', asyn
   expect(await ask(a, b.host.peer)).toBe(b.host.peer)
 })
 
-it('nonsense ends a question and no more than that', async () => {
+it.concurrent('nonsense ends a question and no more than that', async () => {
   const hub = await start([])
   const [a, b] = await Promise.all([start([hub]), start([hub])])
   await eventually('connected', () => connected(a, hub) && connected(b, hub))
