@@ -31,9 +31,9 @@ export async function startStatusServer(
     answer(request.url ?? '/', response).catch(() => response.destroy())
   })
   await new Promise<void>((resolve, reject) => {
-    server.once('error', cause => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
       const message = `Port ${port} for status and metrics is taken; choose another "statusPort".`
-      reject(new ApusError('port-in-use', message, { cause }))
+      reject(cause.code === 'EADDRINUSE' ? new ApusError('port-in-use', message, { cause }) : cause)
     })
     server.listen(port, '127.0.0.1', resolve)
   })
