@@ -1,3 +1,4 @@
+import { DEFAULT_PLANES } from '../../../node/src/models/import/bundle-manifest.ts'
 import type { Manifest } from '../../../shared/src/machine/index.ts'
 
 /** Shapes of models that people run; the weights are seeded. */
@@ -70,7 +71,7 @@ export function manifestOf(name: string, layers: number | undefined): Manifest {
     context: CONTEXT,
     epsilon: Math.round(size.width * EPSILON * 2 ** (2 * RESIDUAL_BITS)),
     formats: { residual: RESIDUAL_BITS, qk: 16, value: 16, gate: 16, hidden: 14 },
-    planes: { qkv: 1, o: 1, gateUp: 1, down: 1, output: 1 },
+    planes: DEFAULT_PLANES,
     stop: [],
     tokenizerBytes: 0,
   }
