@@ -40,10 +40,20 @@ async function deploy(
   const { source, codeHash } = await bundle(entry, config)
   const id = processId.parse(await ao.spawn({ tags: [{ name: 'Name', value: `apus-${entry}` }] }))
   await ao.sendAndWait({ process: id, tags: [{ name: 'Action', value: 'Eval' }], data: source })
-  const info = await ao.sendAndWait({ process: id, tags: [{ name: 'Action', value: 'Info' }] })
-  const answer = info.messages.find(m => m.Tags.some(t => t.name === 'Action' && t.value === 'Info-Response'))
-  const tag = (name: string) => answer?.Tags.find(t => t.name === name)?.value
-  if (tag('Code-Hash') !== codeHash || tag('Owner-Text') !== UNSIGNABLE_OWNER)
+  const info = await infoOf(ao, id)
+  if (info.get('Code-Hash') !== codeHash || info.get('Owner-Text') !== UNSIGNABLE_OWNER)
     throw new ApusError('deploy-failed', `The ${entry} process ${id} does not run the code that was sent.`)
   return { id, codeHash }
+}
+
+/** Whether a network process runs the contracts that lie here. */
+export async function runsTheseContracts(ao: Pick<Ao, 'sendAndWait'>, network: ProcessId): Promise<boolean> {
+  const { codeHash } = await bundle('network', {})
+  return (await infoOf(ao, network)).get('Code-Hash') === codeHash
+}
+
+async function infoOf(ao: Pick<Ao, 'sendAndWait'>, process: ProcessId): Promise<Map<string, string>> {
+  const info = await ao.sendAndWait({ process, tags: [{ name: 'Action', value: 'Info' }] })
+  const answer = info.messages.find(m => m.Tags.some(t => t.name === 'Action' && t.value === 'Info-Response'))
+  return new Map(answer?.Tags.map(({ name, value }) => [name, String(value)]))
 }

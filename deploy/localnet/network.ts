@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import {
   type Address,
   type AoClient,
+  ApusError,
   aoConfigSchema,
   connectAo,
   type ModelId,
@@ -13,6 +14,7 @@ import {
   type NodeKey,
   networkFileSchema,
   nodeKey,
+  type ProcessId,
   readConfig,
   readNetworkFile,
   sleep,
@@ -20,7 +22,7 @@ import {
   writeNetworkFile,
 } from '@apus/shared'
 import { z } from 'zod'
-import { deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
+import { deployContracts, runsTheseContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { register } from '../../node/src/work/registration.ts'
 import type { findSoftwareGpus } from '../setup/software-gpu.mjs'
 import { Child, type Program } from './child.ts'
@@ -158,8 +160,10 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     const path = join(dir, 'network.json')
     const known = await readNetworkFile(path).catch(() => undefined)
     let file: NetworkFile
-    if (known) file = { ...known, ao, gateway: urls.base }
-    else {
+    if (known) {
+      await mustRunTheseContracts(clients.operator, known.network, dir)
+      file = { ...known, ao, gateway: urls.base }
+    } else {
       report('deploying the contracts')
       const { token, network } = await deployContracts(clients.operator, {
         balances: { [wallet('operator').address]: String(SUPPLY) },
@@ -238,6 +242,15 @@ interface MinerParty {
   readonly address: Address
   readonly key: NodeKey
   readonly client: NetworkClient
+}
+
+/** A network that was kept goes on only under the contracts that its programs were made for. */
+async function mustRunTheseContracts(ao: AoClient, network: ProcessId, dir: string): Promise<void> {
+  if (await runsTheseContracts(ao, network)) return
+  throw new ApusError(
+    'network-outdated',
+    `The network in ${dir} runs other contracts than this version has; remove the folder to begin a new one.`,
+  )
 }
 
 /** Gives every party its APUS, lists the models, registers every miner and stakes for it. */

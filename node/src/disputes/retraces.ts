@@ -4,6 +4,8 @@ import { findPrompt } from '../work/prompt.ts'
 
 /** Re-runs kept; each holds the cache of a sequence, and few jobs are disputed at a time. */
 const KEPT = 4
+/** A re-run that has not ended by then is given up and begun again: long for any model, short beside a clock of two hours. */
+const PATIENCE_MS = 20 * 60_000
 
 /** Jobs of this node's models run again, for disputes. A re-run needs the job, its prompt and the model, nothing else. */
 export class Retraces {
@@ -30,7 +32,8 @@ export class Retraces {
     const key = `${job.id} ${tokens ? tokenDigest(tokens) : 'own'}`
     const known = this.#kept.get(key)
     if (known !== undefined) return known
-    const running = this.#run(job, signal, tokens)
+    const patience = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)])
+    const running = orAborted(this.#run(job, patience, tokens), patience)
     this.#kept.set(key, running)
     running.catch(() => this.#kept.delete(key))
     for (const id of this.#kept.keys()) {
@@ -50,5 +53,18 @@ export class Retraces {
       throw new ApusError('prompt-tokens-differ', 'The job has other prompt tokens than its prompt.')
     const { sampler, maxTokens, stop } = job
     return model.retrace({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal, tokens)
+  }
+}
+
+/** Rejects as soon as the signal fires, whatever the engine does. */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>()
+  const abort = () => aborted.reject(signal.reason)
+  if (signal.aborted) abort()
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    return await Promise.race([promise, aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', abort)
   }
 }
