@@ -1,4 +1,4 @@
-import { ApusError, type JobView, promptTokensRoot, type Retrace, tokenDigest } from '@apus/shared'
+import { ApusError, type JobView, promptTokensRoot, type Retrace, raceAbort, tokenDigest } from '@apus/shared'
 import type { PromptSource, ServedModels } from '../work/ports.ts'
 import { findPrompt } from '../work/prompt.ts'
 
@@ -33,7 +33,7 @@ export class Retraces {
     const known = this.#kept.get(key)
     if (known !== undefined) return known
     const patience = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)])
-    const running = orAborted(this.#run(job, patience, tokens), patience)
+    const running = raceAbort(this.#run(job, patience, tokens), patience)
     this.#kept.set(key, running)
     running.catch(() => this.#kept.delete(key))
     for (const id of this.#kept.keys()) {
@@ -53,18 +53,5 @@ export class Retraces {
       throw new ApusError('prompt-tokens-differ', 'The job has other prompt tokens than its prompt.')
     const { sampler, maxTokens, stop } = job
     return model.retrace({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal, tokens)
-  }
-}
-
-/** Rejects as soon as the signal fires, whatever the engine does. */
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>()
-  const abort = () => aborted.reject(signal.reason)
-  if (signal.aborted) abort()
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    return await Promise.race([promise, aborted.promise])
-  } finally {
-    signal.removeEventListener('abort', abort)
   }
 }

@@ -3,6 +3,7 @@ import { lpStream } from '@libp2p/utils'
 import { z } from 'zod'
 import { decodeCanonical, encodeCanonical } from '../hashing/canonical.ts'
 import { ApusError, describeError } from '../kit/errors.ts'
+import { raceAbort } from '../kit/race-abort.ts'
 import type { Host } from './host.ts'
 
 /** Streams one peer may hold open to one protocol: one in use and a few being replaced. */
@@ -319,13 +320,4 @@ function dropUndefined(value: unknown): unknown {
       .filter(([, v]) => v !== undefined)
       .map(([k, v]) => [k, dropUndefined(v)]),
   )
-}
-
-function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason)
-    const onAbort = () => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }

@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError, raceAbort } from '@apus/shared'
 import { firstRows, type Manifest } from '@apus/shared/machine'
 import type { MemoryPlan } from './memory-plan.ts'
 import { PageDigester } from './page-digester.ts'
@@ -143,16 +143,8 @@ export class PageCache {
   }
 }
 
-/** Rejects as soon as the signal fires. */
-async function orAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
-  const aborted = Promise.withResolvers<never>()
-  const abort = (): void =>
-    aborted.reject(new ApusError('aborted', 'The run was stopped.', { retry: true, cause: signal.reason }))
-  if (signal.aborted) abort()
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    await Promise.race([promise, aborted.promise])
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
-}
+/** Waits for what never fails. Errors: `aborted` as soon as the signal fires. */
+const orAborted = (promise: Promise<void>, signal: AbortSignal): Promise<void> =>
+  raceAbort(promise, signal).catch(cause => {
+    throw new ApusError('aborted', 'The run was stopped.', { retry: true, cause })
+  })
