@@ -16,6 +16,7 @@ import {
   otherShiftInSecondSegment,
   randomBundle,
 } from '../support/machine/random-model.ts'
+import { relay } from '../support/machine/relay.ts'
 import { seededRandom } from '../support/random.ts'
 
 const SEED = 20_261_121
@@ -215,6 +216,12 @@ export function runsAndRefusals(name: string, open: OpenMachine): void {
       expect(before).toMatchObject({ reason: { code: 'aborted' } })
       expect(other.status === 'fulfilled' && comparable(other.value)).toEqual(alone)
       expect(comparable(await machine.run(request({ maxTokens: 40 }), never))).toEqual(alone)
+    })
+
+    test('a run that begins while another ends is computed', async () => {
+      const machine = await opened
+      const alone = comparable(await machine.run(request(), never))
+      for (const result of await relay(machine, request(), 4)) expect(comparable(result)).toEqual(alone)
     })
 
     test('more runs than fit at a time wait for their turn', async () => {

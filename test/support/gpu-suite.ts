@@ -58,6 +58,14 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     expect(given.map(resultVector)).toEqual(wantedOf(vector))
   })
 
+  test.skipIf(!here)('a run that begins while another ends is computed', async () => {
+    const vector = vectorOf('two leaves')
+    // It stops before its maximum, with steps under way that it does not need.
+    const run = vector.runs.findIndex(({ flag }) => flag === 2)
+    const given = await gpu!.relay(bundleOf(vector).leaves, vectorRequest(vector.runs[run]!), 4)
+    expect(given.map(resultVector)).toEqual(Array.from({ length: 4 }, () => wantedOf(vector)[run]))
+  })
+
   test.skipIf(!here)('tells the pages that are under the leaves of a run', async () => {
     const { leaves } = bundleOf(vectorOf('grouped'))
     const request = {

@@ -3,6 +3,7 @@ import { GpuDevice } from '../../node/src/engine/webgpu/gpu-device.ts'
 import { GpuMachine } from '../../node/src/engine/webgpu/gpu-machine.ts'
 import { answerPrimitives, checkKnownAnswers } from '../../node/src/engine/webgpu/known-answers.ts'
 import type { GpuJob, GpuReply } from './gpu.ts'
+import { relay } from './machine/relay.ts'
 
 let device: Promise<GpuDevice> | undefined
 /** The device below ours, for what only a driver or a card can do to it. */
@@ -32,6 +33,14 @@ async function work(job: GpuJob): Promise<unknown> {
       const { signal } = new AbortController()
       try {
         return await Promise.all(job.requests.map(request => machine.run(request, signal)))
+      } finally {
+        await machine.close()
+      }
+    }
+    case 'relay': {
+      const machine = await GpuMachine.load(gpu, job.leaves.entries(), {})
+      try {
+        return await relay(machine, job.request, job.times)
       } finally {
         await machine.close()
       }

@@ -10,6 +10,12 @@ import type { RunRequest, RunResult } from '../../shared/src/machine/index.ts'
 export type GpuJob =
   | { readonly kind: 'info' | 'known-answers' | 'wrong-answers' | 'bad-kernel' | 'lose' | 'close' }
   | { readonly kind: 'pages'; readonly leaves: readonly Uint8Array[]; readonly tokens: readonly number[] }
+  | {
+      readonly kind: 'relay'
+      readonly leaves: readonly Uint8Array[]
+      readonly request: RunRequest
+      readonly times: number
+    }
   | { readonly kind: 'primitives'; readonly cases: readonly PrimitiveCase[] }
   | {
       readonly kind: 'runs'
@@ -75,6 +81,9 @@ export class GpuProcess {
 
   pages = (leaves: readonly Uint8Array[], tokens: readonly number[]): Promise<Uint8Array[]> =>
     this.#ask({ kind: 'pages', leaves, tokens }) as Promise<Uint8Array[]>
+
+  relay = (leaves: readonly Uint8Array[], request: RunRequest, times: number): Promise<RunResult[]> =>
+    this.#ask({ kind: 'relay', leaves, request, times }) as Promise<RunResult[]>
 
   async close(): Promise<void> {
     if (this.#child.exitCode !== null) return

@@ -1,11 +1,9 @@
-import { ApusError, type JobView, promptTokensRoot, type Retrace, raceAbort, tokenDigest } from '@apus/shared'
+import { ApusError, type JobView, promptTokensRoot, type Retrace, tokenDigest } from '@apus/shared'
 import type { PromptSource, ServedModels } from '../work/ports.ts'
 import { findPrompt } from '../work/prompt.ts'
 
 /** Re-runs kept; each holds the cache of a sequence, and few jobs are disputed at a time. */
 const KEPT = 4
-/** A re-run that has not ended by then is given up and begun again: long for any model, short beside a clock of two hours. */
-const PATIENCE_MS = 20 * 60_000
 
 /** Jobs of this node's models run again, for disputes. A re-run needs the job, its prompt and the model, nothing else. */
 export class Retraces {
@@ -32,8 +30,7 @@ export class Retraces {
     const key = `${job.id} ${tokens ? tokenDigest(tokens) : 'own'}`
     const known = this.#kept.get(key)
     if (known !== undefined) return known
-    const patience = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)])
-    const running = raceAbort(this.#run(job, patience, tokens), patience)
+    const running = this.#run(job, signal, tokens)
     this.#kept.set(key, running)
     running.catch(() => this.#kept.delete(key))
     for (const id of this.#kept.keys()) {

@@ -79,6 +79,7 @@ export class StepQueue {
   #running(sequence: number, prompt: readonly number[], signal: AbortSignal): RunningSequence {
     return {
       decode: (most, onToken) => {
+        if (this.#closed) return Promise.reject(stopped())
         const { promise, resolve, reject } = Promise.withResolvers<void>()
         const settle = (error?: unknown) => (error === undefined ? resolve() : reject(error))
         this.#members.add({
@@ -92,9 +93,7 @@ export class StepQueue {
           settle,
           ended: false,
         })
-        this.#loop ??= this.#run().finally(() => {
-          this.#loop = undefined
-        })
+        this.#start()
         return promise
       },
       pageLeaves: written => this.#model.pageDigests(sequence, written),
@@ -104,6 +103,14 @@ export class StepQueue {
         while (this.#waiting[0]?.enter()) this.#waiting.shift()
       },
     }
+  }
+
+  /** One loop at a time. Runs that came while it awaited the last steps of others have the next one. */
+  #start(): void {
+    this.#loop ??= this.#run().finally(() => {
+      this.#loop = undefined
+      if (this.#members.size > 0) this.#start()
+    })
   }
 
   async #run(): Promise<void> {
