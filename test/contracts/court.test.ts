@@ -34,6 +34,8 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
   'Pick-Stage': ['Stage'],
   'Pick-Operation': ['Stage', 'Operation'],
   'Prove-Step': ['Chunk'],
+  'Answer-Stages': ['Position'],
+  'Answer-Operations': ['Position', 'Stage'],
 }
 /** What both must agree on; money, queues and clocks are the contract's alone. */
 const COMPARED = [
@@ -152,7 +154,7 @@ async function replay(
   const promptTokens = promptTokensRoot(trial.request.prompt)
   const { terms } = trial.honest
   const { tokens } = accused.run
-  const court = new Court({ terms, model: trial.bundle.root, promptTokens, statement, tokens })
+  const court = new Court({ id: job, terms, model: trial.bundle.root, promptTokens, statement, tokens })
   const opening = trial.opening(accused, by.run, evidence)
   const opened = await trial.send(by.miner.address, opening)
   expect(opened.code ?? 'taken').toBe(court.take('challenger', opening) ?? 'taken')
@@ -205,6 +207,7 @@ it('the model of the court in TypeScript takes and refuses what the contract doe
       await replay(trial, accused, differs(accused, honest) ? honest : liar, random, tally)
   }
   expect(tally.codes.size).toBeGreaterThan(7)
+  expect(tally.codes.get('wrong-question')).toBeGreaterThan(1)
   expect(tally.ends.get('proven')).toBeGreaterThan(1)
 })
 

@@ -21,44 +21,24 @@ import { Said } from '../../../shared/src/dispute/said.ts'
 import {
   type DisputeTree,
   firstLevel,
-  pageLeafCount,
   pairPlace,
   shownNodes,
   treeSize,
 } from '../../../shared/src/dispute/trees.ts'
-import { digestOfLeaves, rootOfRange, valueLeaf } from '../../../shared/src/dispute/value-tree.ts'
+import { digestOfLeaves, valueLeaf } from '../../../shared/src/dispute/value-tree.ts'
 import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
-import { merkleLeaf, sealRoot } from '../../../shared/src/hashing/merkle.ts'
-import {
-  checkpointLeaf,
-  decodePieces,
-  type Operation,
-  pageLeaf,
-  pieceAddress,
-  pieceLeaf,
-  piecesInLeaf,
-  planStage,
-  type RunTerms,
-  stageCount,
-} from '../../../shared/src/machine/index.ts'
+import { sealRoot } from '../../../shared/src/hashing/merkle.ts'
+import { type Operation, planStage, stageCount } from '../../../shared/src/machine/index.ts'
 import {
   type DisputeView,
   disputePayloads,
   evidenceKey,
   LEVEL_STEP,
-  type StatementView,
 } from '../../../shared/src/protocol/dispute.ts'
-import { checkpointRuleBroken } from './structure-rule.ts'
+import { checkOperations, checkPages, checkStages } from './court-answers.ts'
+import { type CourtJob, Refused, refuse } from './court-job.ts'
+import { demandBrokenRule, demandWrongPiece } from './court-proofs.ts'
 
-export interface CourtJob {
-  readonly terms: RunTerms
-  readonly model: string
-  readonly promptTokens: string
-  readonly statement: StatementView
-  readonly tokens: readonly number[]
-}
-
-const JOB = 'j'.repeat(43)
 const ACCUSED = 'a'.repeat(43)
 
 const LEGAL = Uint8Array.of(1)
@@ -70,13 +50,14 @@ function heldCheck(operation: Operation, digest: Uint8Array | undefined): Uint8A
   return Buffer.compare(digestOfLeaves(operation, leaves), digest) === 0 ? leaves : undefined
 }
 
-type State = {
-  -readonly [K in keyof DisputeView]: DisputeView[K]
+/** What an answer must name, so that it answers this question only. */
+const MUST_NAME: Readonly<Record<string, readonly string[]>> = {
+  'Answer-Stages': ['Job', 'Position'],
+  'Answer-Operations': ['Job', 'Position', 'Stage'],
 }
 
-class Refused extends Error {}
-function refuse(code: string): never {
-  throw new Refused(code)
+type State = {
+  -readonly [K in keyof DisputeView]: DisputeView[K]
 }
 
 /** The law of disputes in memory, for one dispute: the twin of contracts-lua/SPEC.md that plays thousands of them. */
@@ -88,10 +69,10 @@ export class Court {
 
   constructor(job: CourtJob) {
     this.#job = job
-    this.said = new Said(JOB, ACCUSED, key => this.#evidence.get(key))
+    this.said = new Said(job.id, ACCUSED, key => this.#evidence.get(key))
     this.view = {
       id: 'd'.repeat(43),
-      job: JOB as DisputeView['job'],
+      job: job.id as DisputeView['job'],
       accused: ACCUSED as DisputeView['accused'],
       challenger: 'c'.repeat(43) as DisputeView['accused'],
       state: 'running',
@@ -128,11 +109,13 @@ export class Court {
     const tag = (name: string) => Number(tags[name])
     if (by === 'accused' && (action === 'Prove-Structure' || action === 'Prove-Answer')) refuse('own-seat')
     if (action === 'Prove-Structure') {
-      this.#proveStructure(tag('Index'), data)
+      demandBrokenRule(this.#job, tag('Index'), data)
+      this.#end('proven')
       return
     }
     if (action === 'Prove-Answer') {
-      this.#proveAnswer(tag('Index'), data)
+      demandWrongPiece(this.#job, tag('Index'), data)
+      this.#end('proven')
       return
     }
     if (action === 'Open-Dispute') {
@@ -149,6 +132,9 @@ export class Court {
       return
     }
     if (by !== view.turn || !(view.moves as string[]).includes(action)) refuse('not-your-move')
+    const asked: Record<string, unknown> = { Job: view.job, Position: view.position, Stage: view.stage }
+    for (const name of MUST_NAME[action] ?? [])
+      if (tags[name] !== String(asked[name])) refuse('wrong-question')
     switch (action) {
       case 'Answer-Level':
         this.#answerLevel(data)
@@ -253,7 +239,7 @@ export class Court {
       })
       if (!shown) refuse('wrong-nodes')
     }
-    this.#keep(evidenceKey.level(JOB, ACCUSED, view.tree!, level, first), data)
+    this.#keep(evidenceKey.level(this.#job.id, ACCUSED, view.tree!, level, first), data)
     this.#turn('challenger', ['Pick-Node'])
   }
 
@@ -279,20 +265,8 @@ export class Court {
   }
 
   #answerPages(data: unknown): void {
-    const { view } = this
-    const { terms, statement } = this.#job
-    const { k, v, path } = disputePayloads['Answer-Pages'].parse(data)
-    const pair = view.pages!
-    const hashes = [pageLeaf(fromBase64(k)), pageLeaf(fromBase64(v))]
-    const root = rootOfRange(pageLeafCount(this.#job, statement.count), 2 * pair, hashes, fromHashes(path))
-    if (!root || toBase64Url(root) !== statement.kvRoot) refuse('wrong-pages')
-    const { page } = pairPlace(this.#job, pair)
-    const written = Math.min(64, terms.promptLength + statement.count - 1 - page * 64)
-    for (const bytes of [fromBase64(k), fromBase64(v)]) {
-      const rows = bytes.subarray(64 + written * terms.manifest.headSize * 2)
-      if (bytes.subarray(written, 64).some(b => b !== 0) || rows.some(b => b !== 0)) refuse('wrong-pages')
-    }
-    this.#keep(evidenceKey.pages(JOB, ACCUSED, pair), data)
+    checkPages(this.#job, this.view.pages!, data)
+    this.#keep(evidenceKey.pages(this.#job.id, ACCUSED, this.view.pages!), data)
     this.#turn('challenger', ['Pick-Row'])
   }
 
@@ -302,40 +276,9 @@ export class Court {
   }
 
   #answerStages(data: unknown): void {
-    const { terms, statement } = this.#job
     const position = this.view.position!
-    const { digests, operations, advice, checkpoint, piece } = disputePayloads['Answer-Stages'].parse(data)
-    const stages = fromHashes(digests)
-    if (stages.length !== stageCount(terms, position)) refuse('wrong-stages')
-    const i = position - terms.promptLength + 1
-    if (i >= 0) {
-      if (!checkpoint || !piece) refuse('bad-data')
-      const leaf = fromBase64(checkpoint.leaf)
-      const under = (hash: Uint8Array, path: string, root: string) => {
-        const found = rootOfRange(statement.count, i, [hash], fromHashes(path))
-        return found && toBase64Url(found) === root
-      }
-      const fits =
-        leaf.length === 41 &&
-        under(checkpointLeaf(leaf), checkpoint.path, statement.checkpointRoot) &&
-        under(pieceLeaf(fromBase64(piece.leaf)), piece.path, statement.answerRoot)
-      if (!fits) refuse('wrong-checkpoint')
-      const { layers } = terms.manifest
-      const head = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(leaf.slice(4, 9))])
-      if (!equalBytes(stages[layers], leaf.slice(9)) || !equalBytes(stages[layers + 1], head))
-        refuse('wrong-stages')
-    }
-    const all = showsOperations(terms, position) ? stages.length : 0
-    if (all > 0 && operations === undefined) refuse('bad-data')
-    const shown = fromHashes(operations ?? '')
-    let count = 0
-    for (let stage = 0; stage < all; stage++) {
-      const own = operationsOfStage(terms, position, stage, shown)
-      this.#checkOperations(position, stage, own, stages[stage], stage === all - 1 ? advice : undefined)
-      count += own.length
-    }
-    if (count !== shown.length) refuse('wrong-operations')
-    this.#keep(evidenceKey.stages(JOB, ACCUSED, position), data)
+    checkStages(this.#job, position, data)
+    this.#keep(evidenceKey.stages(this.#job.id, ACCUSED, position), data)
     this.#turn('challenger', this.#picksOfStages())
   }
 
@@ -352,27 +295,9 @@ export class Court {
     const { position, stage } = this.view
     const { digests, advice } = disputePayloads['Answer-Operations'].parse(data)
     const last = this.said.stages(position!)!.digests[stage!]
-    this.#checkOperations(position!, stage!, fromHashes(digests), last, advice)
-    this.#keep(evidenceKey.operations(JOB, ACCUSED, position!, stage!), data)
+    checkOperations(this.#job.terms, position!, stage!, fromHashes(digests), last, advice)
+    this.#keep(evidenceKey.operations(this.#job.id, ACCUSED, position!, stage!), data)
     this.#turn('challenger', ['Pick-Operation'])
-  }
-
-  #checkOperations(
-    position: number,
-    stage: number,
-    said: readonly Uint8Array[],
-    last: Uint8Array | undefined,
-    advice: string | undefined,
-  ): void {
-    const plan = planStage(this.#job.terms, position, stage)
-    if (said.length !== plan.length || !equalBytes(said.at(-1), last)) refuse('wrong-operations')
-    const places = plan.flatMap((operation, k) => (isAdvice(operation) ? [k] : []))
-    const bytes = fromBase64(advice ?? '')
-    if (bytes.length !== places.length * 8) refuse('wrong-operations')
-    for (const [i, k] of places.entries()) {
-      const digest = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(bytes.slice(i * 8, i * 8 + 8))])
-      if (!equalBytes(digest, said[k])) refuse('wrong-operations')
-    }
   }
 
   #pickOperation(stage: number, k: number): void {
@@ -386,7 +311,7 @@ export class Court {
     if (operations) {
       const own = operationsOfStage(terms, view.position!, stage, operations)
       const shown = stage === digests.length - 1 && advice ? { advice: toBase64(advice) } : {}
-      this.#keep(evidenceKey.operations(JOB, ACCUSED, view.position!, stage), {
+      this.#keep(evidenceKey.operations(this.#job.id, ACCUSED, view.position!, stage), {
         digests: toHashes(own),
         ...shown,
       })
@@ -400,7 +325,9 @@ export class Court {
     const operation = planStage(this.#job.terms, view.position!, view.stage!)[k]!
     const held = heldCheck(operation, this.said.operations(view.position!, view.stage!)!.digests[k])
     if (held)
-      this.#keep(evidenceKey.chunks(JOB, ACCUSED, view.position!, view.stage!, k), { leaves: toHashes(held) })
+      this.#keep(evidenceKey.chunks(this.#job.id, ACCUSED, view.position!, view.stage!, k), {
+        leaves: toHashes(held),
+      })
     this.#want('Answer-Chunks', this.said.chunks(view.position!, view.stage!, k), ['Prove-Step'])
   }
 
@@ -416,7 +343,7 @@ export class Court {
     const digest = this.said.operations(view.position!, view.stage!)!.digests[view.operation!]
     if (leaves.length !== operation.leaves || !equalBytes(digestOfLeaves(operation, leaves), digest))
       refuse('wrong-chunks')
-    this.#keep(evidenceKey.chunks(JOB, ACCUSED, view.position!, view.stage!, view.operation!), data)
+    this.#keep(evidenceKey.chunks(this.#job.id, ACCUSED, view.position!, view.stage!, view.operation!), data)
     this.#turn('challenger', ['Prove-Step'])
   }
 
@@ -437,34 +364,6 @@ export class Court {
     })
     view.chunk = chunk
     this.#end(verdict === 'fault' ? 'proven' : 'refuted')
-  }
-
-  #proveStructure(index: number, data: unknown): void {
-    const { statement, tokens } = this.#job
-    const { leaf, path } = disputePayloads['Prove-Structure'].parse(data)
-    const bytes = fromBase64(leaf)
-    const root = rootOfRange(statement.count, index, [checkpointLeaf(bytes)], fromHashes(path))
-    if (!root || toBase64Url(root) !== statement.checkpointRoot) refuse('wrong-path')
-    if (!checkpointRuleBroken(bytes, index, statement, tokens)) refuse('not-proven')
-    this.#end('proven')
-  }
-
-  #proveAnswer(index: number, data: unknown): void {
-    const { statement, terms, model, tokens } = this.#job
-    const { piece, pieces } = disputePayloads['Prove-Answer'].parse(data)
-    const checks: [{ leaf: string; path: string }, (b: Uint8Array) => Uint8Array, number, number, string][] =
-      []
-    const at = pieceAddress(terms.layout, tokens[index] ?? refuse('out-of-range'))
-    checks.push([piece, pieceLeaf, statement.count, index, statement.answerRoot])
-    checks.push([pieces, b => merkleLeaf('apus.machine.1/bundle', b), terms.layout.leafCount, at.leaf, model])
-    for (const [{ leaf, path }, hash, count, i, expected] of checks) {
-      const root = rootOfRange(count, i, [hash(fromBase64(leaf))], fromHashes(path))
-      if (!root || toBase64Url(root) !== expected) refuse('wrong-path')
-    }
-    const count = piecesInLeaf(terms.manifest.vocab, at.leaf - terms.layout.pieces)
-    const right = decodePieces(fromBase64(pieces.leaf), count)[at.index]
-    if (equalBytes(right, fromBase64(piece.leaf))) refuse('not-proven')
-    this.#end('proven')
   }
 
   #keep(key: string, data: unknown): void {

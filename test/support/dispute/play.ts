@@ -77,7 +77,7 @@ const MOST_MESSAGES = 200
 export function play({ model, challenger, accused, statement, evidence, tamper, opening }: Parties): Played {
   const promptTokens = toBase64Url(merkleRoot(promptLeaves(accused.promptTokens).map(leaf => leaf.hash)))
   const { terms, tokens } = accused
-  const court = new Court({ terms, model, promptTokens, statement, tokens })
+  const court = new Court({ id: JOB, terms, model, promptTokens, statement, tokens })
   const reader = reading(challenger, tokens)
   const messages: DisputeMessage[] = []
   const refusals: string[] = []

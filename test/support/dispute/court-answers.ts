@@ -1,0 +1,94 @@
+import { isAdvice, operationsOfStage, showsOperations } from '../../../shared/src/dispute/chunks.ts'
+import { equalBytes, fromBase64, fromHashes } from '../../../shared/src/dispute/message.ts'
+import { pageLeafCount, pairPlace } from '../../../shared/src/dispute/trees.ts'
+import { digestOfLeaves, rootOfRange, valueLeaf } from '../../../shared/src/dispute/value-tree.ts'
+import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
+import {
+  checkpointLeaf,
+  pageLeaf,
+  pieceLeaf,
+  planStage,
+  type RunTerms,
+  stageCount,
+} from '../../../shared/src/machine/index.ts'
+import { type DisputePayload, disputePayloads } from '../../../shared/src/protocol/dispute.ts'
+import { type CourtJob, refuse } from './court-job.ts'
+
+/** Refuses an Answer-Pages that shows other pages than those of the seat. */
+export function checkPages(job: CourtJob, pair: number, data: unknown): void {
+  const { terms, statement } = job
+  const { k, v, path } = disputePayloads['Answer-Pages'].parse(data)
+  const hashes = [pageLeaf(fromBase64(k)), pageLeaf(fromBase64(v))]
+  const root = rootOfRange(pageLeafCount(job, statement.count), 2 * pair, hashes, fromHashes(path))
+  if (!root || toBase64Url(root) !== statement.kvRoot) refuse('wrong-pages')
+  const { page } = pairPlace(job, pair)
+  const written = Math.min(64, terms.promptLength + statement.count - 1 - page * 64)
+  for (const bytes of [fromBase64(k), fromBase64(v)]) {
+    const rows = bytes.subarray(64 + written * terms.manifest.headSize * 2)
+    if (bytes.subarray(written, 64).some(b => b !== 0) || rows.some(b => b !== 0)) refuse('wrong-pages')
+  }
+}
+
+/** Refuses an Answer-Stages whose digests do not fit the seat's checkpoint, or whose operations do not fit those. */
+export function checkStages(job: CourtJob, position: number, data: unknown): void {
+  const { terms } = job
+  const shown = disputePayloads['Answer-Stages'].parse(data)
+  const stages = fromHashes(shown.digests)
+  if (stages.length !== stageCount(terms, position)) refuse('wrong-stages')
+  const index = position - terms.promptLength + 1
+  if (index >= 0) checkCheckpoint(job, index, stages, shown)
+  const all = showsOperations(terms, position) ? stages.length : 0
+  if (all > 0 && shown.operations === undefined) refuse('bad-data')
+  const operations = fromHashes(shown.operations ?? '')
+  let count = 0
+  for (let stage = 0; stage < all; stage++) {
+    const own = operationsOfStage(terms, position, stage, operations)
+    const advice = stage === all - 1 ? shown.advice : undefined
+    checkOperations(terms, position, stage, own, stages[stage], advice)
+    count += own.length
+  }
+  if (count !== operations.length) refuse('wrong-operations')
+}
+
+function checkCheckpoint(
+  { terms, statement }: CourtJob,
+  index: number,
+  stages: readonly Uint8Array[],
+  { checkpoint, piece }: DisputePayload<'Answer-Stages'>,
+): void {
+  if (!checkpoint || !piece) refuse('bad-data')
+  const leaf = fromBase64(checkpoint.leaf)
+  const under = (hash: Uint8Array, path: string, root: string) => {
+    const found = rootOfRange(statement.count, index, [hash], fromHashes(path))
+    return found && toBase64Url(found) === root
+  }
+  const fits =
+    leaf.length === 41 &&
+    under(checkpointLeaf(leaf), checkpoint.path, statement.checkpointRoot) &&
+    under(pieceLeaf(fromBase64(piece.leaf)), piece.path, statement.answerRoot)
+  if (!fits) refuse('wrong-checkpoint')
+  const { layers } = terms.manifest
+  const head = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(leaf.slice(4, 9))])
+  if (!equalBytes(stages[layers], leaf.slice(9)) || !equalBytes(stages[layers + 1], head))
+    refuse('wrong-stages')
+}
+
+/** Refuses digests of a stage's operations that do not end in the stage's own, or that its advice does not fit. */
+export function checkOperations(
+  terms: RunTerms,
+  position: number,
+  stage: number,
+  said: readonly Uint8Array[],
+  last: Uint8Array | undefined,
+  advice: string | undefined,
+): void {
+  const plan = planStage(terms, position, stage)
+  if (said.length !== plan.length || !equalBytes(said.at(-1), last)) refuse('wrong-operations')
+  const places = plan.flatMap((operation, k) => (isAdvice(operation) ? [k] : []))
+  const bytes = fromBase64(advice ?? '')
+  if (bytes.length !== places.length * 8) refuse('wrong-operations')
+  for (const [i, k] of places.entries()) {
+    const digest = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(bytes.slice(i * 8, i * 8 + 8))])
+    if (!equalBytes(digest, said[k])) refuse('wrong-operations')
+  }
+}

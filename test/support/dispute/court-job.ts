@@ -1,0 +1,17 @@
+import type { RunTerms } from '../../../shared/src/machine/index.ts'
+import type { StatementView } from '../../../shared/src/protocol/dispute.ts'
+
+/** What a court knows of the job and of the seat before anybody speaks. */
+export interface CourtJob {
+  readonly id: string
+  readonly terms: RunTerms
+  readonly model: string
+  readonly promptTokens: string
+  readonly statement: StatementView
+  readonly tokens: readonly number[]
+}
+
+export class Refused extends Error {}
+export function refuse(code: string): never {
+  throw new Refused(code)
+}
