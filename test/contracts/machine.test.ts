@@ -31,14 +31,8 @@ import {
 import { gumbel, type NoiseKey } from '../../shared/src/machine/sampler.ts'
 import { cosine, exp2n, log2q, philox, rsqrt, sigmoid, sine } from '../../shared/src/machine/scalars.ts'
 import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-hosts.ts'
+import { type Case, compareOn, i32Bytes, of } from '../support/machine/lua-cases.ts'
 import { seededRandom } from '../support/random.ts'
-
-type Argument = number | bigint | Uint8Array | Int32Array
-interface Case {
-  readonly arguments: readonly Argument[]
-  /** The values of the oracle, as text, or bytes. */
-  readonly wanted: string
-}
 
 const random = seededRandom(20_261_121)
 const hosts: [string, Lua][] = []
@@ -61,45 +55,7 @@ beforeAll(async () => {
   if (plain) hosts.push(['plain Lua', plain])
 })
 
-const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64url')
-const i32Bytes = (values: Int32Array) => new Uint8Array(values.slice().buffer)
-const of = (
-  wanted: Uint8Array | number | bigint | readonly (number | bigint)[],
-  ...args: Argument[]
-): Case => ({
-  arguments: args,
-  wanted: wanted instanceof Uint8Array ? base64(wanted) : [wanted].flat().join(' '),
-})
-
-function literal(value: Argument): string {
-  if (value instanceof Int32Array) return `I('${base64(i32Bytes(value))}')`
-  if (value instanceof Uint8Array) return `B('${base64(value)}')`
-  return String(value)
-}
-
-/** `lua` is a function; a table of integers that it returns is compared as i32, text as bytes. */
-async function compare(lua: string, cases: readonly Case[]): Promise<void> {
-  const calls = cases.map(c => `show(f(${c.arguments.map(literal).join(',')}))`)
-  const lines: string[] = []
-  for (let i = 0; i < calls.length; i += 100)
-    lines.push(`(function() ${calls.slice(i, i + 100).join(' ')} end)()`)
-  const code = `
-    local encoding, numbers = require('apus.encoding'), require('apus.machine-numbers')
-    local B = encoding.fromBase64Url
-    local function I(text) local b = B(text) return numbers.readI32(b, 1, #b // 4) end
-    local out = {}
-    local function show(first, ...)
-      if type(first) == 'table' then first = numbers.writeI32(first) end
-      if type(first) == 'string' then out[#out + 1] = encoding.toBase64Url(first) return end
-      out[#out + 1] = table.concat({ first, ... }, ' ')
-    end
-    local f = ${lua};
-    ${lines.join('\n;')}
-    return table.concat(out, '\\n')`
-  for (const [host, { run }] of hosts) {
-    expect((await run(code)).split('\n'), host).toEqual(cases.map(c => c.wanted))
-  }
-}
+const compare = (lua: string, cases: readonly Case[]) => compareOn(hosts, lua, cases)
 
 const times = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => make(i))
 /** Numbers of any magnitude below 2^bits, ends and neighbours of powers of two among them. */

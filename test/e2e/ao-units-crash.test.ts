@@ -36,28 +36,35 @@ const SINK = `
   end)`
 
 let dir: string
-let units: UnitsChild | undefined
+let units: UnitsChild
+let port: number
 beforeEach(async () => {
   dir = await temporaryDirectory()
+  units = await spawnUnits(dir)
+  port = Number(new URL(units.urls.base).port)
 })
 afterEach(async () => {
-  await units?.kill()
-  units = undefined
+  await units.kill()
   await rm(dir, { recursive: true })
 })
 
-const settle = async (client: Awaited<ReturnType<typeof testClient>>, sink: string, expected: number) =>
+type Client = Awaited<ReturnType<typeof testClient>>
+
+async function spawnPair(client: Client) {
+  const [source, sink] = await Promise.all([client.spawn({}), client.spawn({})])
+  await evalLua(client, sink, SINK)
+  await evalLua(client, source, `Sink = '${sink}' ${SOURCE}`)
+  return { source, sink }
+}
+
+const settle = async (client: Client, sink: string, expected: number) =>
   expect
     .poll(() => luaValue(client, sink, 'return Received .. "," .. Twice'), { timeout: 60_000, interval: 200 })
     .toBe(`${expected},0`)
 
 test('killed again and again under load, nothing is lost, repeated or reordered', async () => {
-  units = await spawnUnits(dir)
-  const port = Number(new URL(units.urls.base).port)
   let client = await testClient('legacy', units)
-  const [source, sink] = await Promise.all([client.spawn({}), client.spawn({})])
-  await evalLua(client, sink, SINK)
-  await evalLua(client, source, `Sink = '${sink}' ${SOURCE}`)
+  const { source, sink } = await spawnPair(client)
 
   const accepted: string[] = []
   let number = 0
@@ -93,12 +100,8 @@ test('killed again and again under load, nothing is lost, repeated or reordered'
 }, 240_000)
 
 test('killed while the thread works ahead of what was written down, nothing is lost or repeated', async () => {
-  units = await spawnUnits(dir)
-  const port = Number(new URL(units.urls.base).port)
   let client = await testClient('legacy', units)
-  const [source, sink] = await Promise.all([client.spawn({}), client.spawn({})])
-  await evalLua(client, sink, SINK)
-  await evalLua(client, source, `Sink = '${sink}' ${SOURCE}`)
+  const { source, sink } = await spawnPair(client)
   const go = (number: number, rounds: number) =>
     client.send({
       process: source,
@@ -155,7 +158,6 @@ async function expectSoundOrder(
 }
 
 test('a torn last record is cut off and everything before it is kept', async () => {
-  units = await spawnUnits(dir)
   let client = await testClient('mainnet', units)
   const process = await client.spawn({})
   await evalLua(client, process, 'Value = 41')
@@ -177,7 +179,6 @@ test('a torn last record is cut off and everything before it is kept', async () 
 })
 
 test('a second program refuses the same directory, and a stop is clean', async () => {
-  units = await spawnUnits(dir)
   await expect(spawnUnits(dir)).rejects.toThrow('ended with 1')
   expect(await units.stop()).toBe(0)
   units = await spawnUnits(dir)

@@ -1,25 +1,19 @@
 import { z } from 'zod'
 import { ApusError } from '../kit/errors.ts'
 import { statementView } from '../protocol/dispute.ts'
-import { address, digestText, id32, jobId, modelId, processId } from '../protocol/identity.ts'
-import { stopStrings } from '../protocol/job.ts'
+import { address, digestText, id32, jobId, processId } from '../protocol/identity.ts'
 import { commitmentOf, resultRoot } from '../protocol/round.ts'
-import { samplerSettings } from '../protocol/sampler.ts'
 import { readCommitmentBytes, verifyCommitment } from '../protocol/statement.ts'
 import { fromBase64, toBase64 } from './message.ts'
 import type { ProofStory } from './proof-story.ts'
+import { rootedJob } from './rooted-job.ts'
 import { checkRevealed, checkSigned, signedClaim, signedMessage } from './signed-messages.ts'
 
 const bytesText = z.base64().refine(text => toBase64(fromBase64(text)) === text, 'must be base64')
 
 /** The result that a seat has revealed, with what of the job fixes its root. */
 const revealedResult = z.strictObject({
-  class: z.string(),
-  model: modelId,
-  sampler: samplerSettings,
-  stop: stopStrings,
-  maxTokens: z.int(),
-  promptTokens: digestText,
+  ...rootedJob,
   statement: statementView,
   resultRoot: digestText,
 })

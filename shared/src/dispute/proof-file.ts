@@ -9,30 +9,21 @@ import { stageCount } from '../machine/plan.ts'
 import { choosesAt, type RunTerms } from '../machine/plan-parts.ts'
 import { jobNoise } from '../machine/sampler.ts'
 import { type DisputePayload, disputePayloads, provenLeaf, statementView } from '../protocol/dispute.ts'
-import { address, digestText, id32, jobId, modelId, processId } from '../protocol/identity.ts'
-import { stopStrings } from '../protocol/job.ts'
+import { address, digestText, id32, jobId, processId } from '../protocol/identity.ts'
 import { decodeTokens, resultRoot, tokenDigest } from '../protocol/round.ts'
-import { samplerSettings } from '../protocol/sampler.ts'
 import { operationsOfStage, showsOperations } from './chunks.ts'
 import { checkEquivocation, equivocationProof } from './equivocation-proof.ts'
 import { equalBytes, fromBase64, fromHashes } from './message.ts'
 import { type Accusation, brokenRule, shownPieces } from './one-message-proof.ts'
 import type { ProofStory } from './proof-story.ts'
 import { judgeStep } from './referee.ts'
+import { rootedJob } from './rooted-job.ts'
 import { checkRevealed, checkSigned, messageSignature, signedClaim } from './signed-messages.ts'
 import { digestOfLeaves, rootOfRange, valueLeaf } from './value-tree.ts'
 
 const CHECKPOINT_DIGEST_AT = 9
 
-const job = z.strictObject({
-  id: jobId,
-  class: z.string(),
-  model: modelId,
-  sampler: samplerSettings,
-  stop: stopStrings,
-  maxTokens: z.int(),
-  promptTokens: digestText,
-})
+const job = z.strictObject({ id: jobId, ...rootedJob })
 
 const common = {
   v: z.literal(1),
