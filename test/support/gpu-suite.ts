@@ -62,8 +62,15 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     const vector = vectorOf('two leaves')
     // It stops before its maximum, with steps under way that it does not need.
     const run = vector.runs.findIndex(({ flag }) => flag === 2)
-    const given = await gpu!.relay(bundleOf(vector).leaves, vectorRequest(vector.runs[run]!), 4)
+    const given = await gpu!.relay(bundleOf(vector).leaves, vectorRequest(vector.runs[run]!))
     expect(given.map(resultVector)).toEqual(Array.from({ length: 4 }, () => wantedOf(vector)[run]))
+  })
+
+  test.skipIf(!here)('an interrupted run leaves the others as they are', async () => {
+    const vector = vectorOf('many rows')
+    const { code, others } = await gpu!.interrupt(bundleOf(vector).leaves, vectorRequest(vector.runs[0]!))
+    expect(code).toBe('aborted')
+    expect(others.map(resultVector)).toEqual([wantedOf(vector)[0], wantedOf(vector)[0]])
   })
 
   test.skipIf(!here)('tells the pages that are under the leaves of a run', async () => {

@@ -40,7 +40,21 @@ async function work(job: GpuJob): Promise<unknown> {
     case 'relay': {
       const machine = await GpuMachine.load(gpu, job.leaves.entries(), {})
       try {
-        return await relay(machine, job.request, job.times)
+        return await relay(machine, job.request)
+      } finally {
+        await machine.close()
+      }
+    }
+    case 'interrupt': {
+      const machine = await GpuMachine.load(gpu, job.leaves.entries(), {})
+      const controller = new AbortController()
+      const { signal } = new AbortController()
+      try {
+        const other = machine.run(job.request, signal)
+        const code = await machine
+          .run(job.request, controller.signal, () => controller.abort())
+          .catch(error => (error as { code?: string }).code)
+        return { code, others: [await other, await machine.run(job.request, signal)] }
       } finally {
         await machine.close()
       }

@@ -7,14 +7,18 @@ import type { GpuMachineOptions } from '../../node/src/engine/webgpu/gpu-machine
 import type { PrimitiveCase } from '../../node/src/engine/webgpu/primitive-cases.ts'
 import type { RunRequest, RunResult } from '../../shared/src/machine/index.ts'
 
+export interface Interrupted {
+  readonly code: string | undefined
+  readonly others: readonly RunResult[]
+}
+
 export type GpuJob =
   | { readonly kind: 'info' | 'known-answers' | 'wrong-answers' | 'bad-kernel' | 'lose' | 'close' }
   | { readonly kind: 'pages'; readonly leaves: readonly Uint8Array[]; readonly tokens: readonly number[] }
   | {
-      readonly kind: 'relay'
+      readonly kind: 'relay' | 'interrupt'
       readonly leaves: readonly Uint8Array[]
       readonly request: RunRequest
-      readonly times: number
     }
   | { readonly kind: 'primitives'; readonly cases: readonly PrimitiveCase[] }
   | {
@@ -82,8 +86,11 @@ export class GpuProcess {
   pages = (leaves: readonly Uint8Array[], tokens: readonly number[]): Promise<Uint8Array[]> =>
     this.#ask({ kind: 'pages', leaves, tokens }) as Promise<Uint8Array[]>
 
-  relay = (leaves: readonly Uint8Array[], request: RunRequest, times: number): Promise<RunResult[]> =>
-    this.#ask({ kind: 'relay', leaves, request, times }) as Promise<RunResult[]>
+  relay = (leaves: readonly Uint8Array[], request: RunRequest): Promise<RunResult[]> =>
+    this.#ask({ kind: 'relay', leaves, request }) as Promise<RunResult[]>
+
+  interrupt = (leaves: readonly Uint8Array[], request: RunRequest): Promise<Interrupted> =>
+    this.#ask({ kind: 'interrupt', leaves, request }) as Promise<Interrupted>
 
   async close(): Promise<void> {
     if (this.#child.exitCode !== null) return

@@ -1,11 +1,9 @@
 import type { MachineEngine, RunRequest, RunResult } from '../../../shared/src/machine/index.ts'
 
-/** The run `times` times over, each begun in the moment in which the one before it tells its last token. */
-export async function relay(
-  machine: MachineEngine,
-  request: RunRequest,
-  times: number,
-): Promise<RunResult[]> {
+const TIMES = 4
+
+/** The run four times over, each begun in the moment in which the one before it tells its last token. */
+export async function relay(machine: MachineEngine, request: RunRequest): Promise<RunResult[]> {
   const { signal } = new AbortController()
   const { tokens } = await machine.run(request, signal)
   const from = async (left: number): Promise<RunResult[]> => {
@@ -15,5 +13,5 @@ export async function relay(
     })
     return [result, ...(await rest)]
   }
-  return from(times)
+  return from(TIMES)
 }
