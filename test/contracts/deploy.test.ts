@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { type DeployOptions, deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
+import {
+  type DeployOptions,
+  deployContracts,
+  runsTheseContracts,
+} from '../../contracts-lua/tools/deploy-contracts.ts'
 import { type AosTestProcess, loadAos } from '../support/aos.ts'
 import { addressOf, DEPLOYER, SUPPLY } from '../support/contracts.ts'
 
@@ -65,6 +69,13 @@ describe('deploying', () => {
       await deployContracts(directAo(), options),
     ]
     expect(one.codeHashes.network).toBe(other.codeHashes.network)
+  })
+
+  it('is told from other code', async () => {
+    const ao = directAo()
+    const { token, network } = await deployContracts(ao, options)
+    expect(await runsTheseContracts(ao, network)).toBe(true)
+    expect(await runsTheseContracts(ao, token)).toBe(false)
   })
 
   it('fails when the process does not run the code', async () => {
