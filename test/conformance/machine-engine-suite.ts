@@ -9,6 +9,7 @@ import {
   type RunResult,
 } from '../../shared/src/machine/index.ts'
 import { Q16_ONE, type SamplerSettings } from '../../shared/src/protocol/sampler.ts'
+import { churn } from '../support/machine/churn.ts'
 import {
   AWKWARD_SHAPES,
   MemoryBundle,
@@ -20,6 +21,8 @@ import { relay } from '../support/machine/relay.ts'
 import { seededRandom } from '../support/random.ts'
 
 const SEED = 20_261_121
+/** Runs that come and go. */
+const CHURN = 300
 const SEGMENTS = AWKWARD_SHAPES.find(({ name }) => name === 'segments') as ModelShape
 
 const GREEDY: SamplerSettings = {
@@ -216,6 +219,17 @@ export function runsAndRefusals(name: string, open: OpenMachine): void {
       expect(before).toMatchObject({ reason: { code: 'aborted' } })
       expect(other.status === 'fulfilled' && comparable(other.value)).toEqual(alone)
       expect(comparable(await machine.run(request({ maxTokens: 40 }), never))).toEqual(alone)
+    })
+
+    test('runs that come and go leave the others as they are', async () => {
+      const machine = await opened
+      const requests = requestsFor(machine, [1, 66, 3, 17, 40, 2, 63], 14)
+      const wanted = await expectedOf('rules', bundle, requests)
+      const outcomes = await churn(machine, requests, CHURN)
+      for (const { request, result } of outcomes)
+        if (result) expect(comparable(result)).toEqual(wanted[request])
+      const interrupted = outcomes.filter(({ result }) => result === undefined)
+      expect([outcomes.length, interrupted.length > 10]).toEqual([CHURN, true])
     })
 
     test('a run that begins while another ends is computed', async () => {

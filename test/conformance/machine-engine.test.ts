@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { CpuMachine, type CpuOptions } from '../../node/src/engine/cpu/cpu-machine.ts'
+import { Captain } from '../../node/src/engine/cpu/team.ts'
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
 import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
+import type { RunRequest } from '../../shared/src/machine/index.ts'
 import { type ModelVector, resultVector, vectorRequest } from '../support/machine/golden.ts'
 import {
   AWKWARD_SHAPES,
@@ -14,7 +16,13 @@ import {
   type ModelShape,
   randomBundle,
 } from '../support/machine/random-model.ts'
-import { compareWithOracle, type OpenMachine, runsAndRefusals, sameBytes } from './machine-engine-suite.ts'
+import {
+  compareWithOracle,
+  type OpenMachine,
+  requestsFor,
+  runsAndRefusals,
+  sameBytes,
+} from './machine-engine-suite.ts'
 
 const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
 
@@ -55,6 +63,20 @@ test('a model that the memory cannot hold is refused before it is read', async (
   await expect(CpuMachine.load(leaves.entries(), small)).rejects.toMatchObject({ code: 'out-of-memory' })
 })
 runsAndRefusals('the CPU machine', cpu({ threads: 2 }))
+
+test('runs asked for together are computed together', async () => {
+  const command = vi.spyOn(Captain.prototype, 'command')
+  const bundle = randomBundle({ ...(AWKWARD_SHAPES[0] as ModelShape), context: 80 }, 1)
+  const machine = await cpu({ threads: 1 })(bundle)
+  const request = requestsFor(machine, [3], 40)[0] as RunRequest
+  try {
+    await Promise.all([1, 2, 3, 4].map(() => machine.run(request, new AbortController().signal)))
+    expect(command.mock.calls.length).toBeLessThan(45)
+  } finally {
+    command.mockRestore()
+    await machine.close()
+  }
+})
 
 describe('the embedded model', () => {
   let folder: string

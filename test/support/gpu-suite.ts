@@ -12,6 +12,8 @@ const SEED = 41
 const PRIMITIVE_CASES = 170_000
 /** As on a graphics card, where more is computed at once than the software drivers are given. */
 const CARD_TUNING = { solo: false, workgroup: 64, rows: 4, columns: 4 }
+/** Runs that come and go. */
+const CHURN = 30
 /** A position in the second group of pages. */
 const LONG_PROMPT = 4130
 
@@ -66,11 +68,16 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     expect(given.map(resultVector)).toEqual(Array.from({ length: 4 }, () => wantedOf(vector)[run]))
   })
 
-  test.skipIf(!here)('an interrupted run leaves the others as they are', async () => {
-    const vector = vectorOf('many rows')
-    const { code, others } = await gpu!.interrupt(bundleOf(vector).leaves, vectorRequest(vector.runs[0]!))
-    expect(code).toBe('aborted')
-    expect(others.map(resultVector)).toEqual([wantedOf(vector)[0], wantedOf(vector)[0]])
+  test.skipIf(!here)('runs that come and go leave the others as they are', async () => {
+    const vector = vectorOf('tiny')
+    const room = { sequences: 3, positions: 512 }
+    const requests = vector.runs.map(vectorRequest)
+    const outcomes = await gpu!.churn(bundleOf(vector).leaves, requests, CHURN, room)
+    const wanted = wantedOf(vector)
+    for (const { request, result } of outcomes)
+      if (result) expect(resultVector(result)).toEqual(wanted[request])
+    const interrupted = outcomes.filter(({ result }) => result === undefined)
+    expect([outcomes.length, interrupted.length > 2]).toEqual([CHURN, true])
   })
 
   test.skipIf(!here)('tells the pages that are under the leaves of a run', async () => {

@@ -3,6 +3,7 @@ import { GpuDevice } from '../../node/src/engine/webgpu/gpu-device.ts'
 import { GpuMachine } from '../../node/src/engine/webgpu/gpu-machine.ts'
 import { answerPrimitives, checkKnownAnswers } from '../../node/src/engine/webgpu/known-answers.ts'
 import type { GpuJob, GpuReply } from './gpu.ts'
+import { churn } from './machine/churn.ts'
 import { relay } from './machine/relay.ts'
 
 let device: Promise<GpuDevice> | undefined
@@ -45,16 +46,10 @@ async function work(job: GpuJob): Promise<unknown> {
         await machine.close()
       }
     }
-    case 'interrupt': {
-      const machine = await GpuMachine.load(gpu, job.leaves.entries(), {})
-      const controller = new AbortController()
-      const { signal } = new AbortController()
+    case 'churn': {
+      const machine = await GpuMachine.load(gpu, job.leaves.entries(), job.options)
       try {
-        const other = machine.run(job.request, signal)
-        const code = await machine
-          .run(job.request, controller.signal, () => controller.abort())
-          .catch(error => (error as { code?: string }).code)
-        return { code, others: [await other, await machine.run(job.request, signal)] }
+        return await churn(machine, job.requests, job.times)
       } finally {
         await machine.close()
       }

@@ -6,19 +6,18 @@ import type { GpuInfo } from '../../node/src/engine/webgpu/gpu-device.ts'
 import type { GpuMachineOptions } from '../../node/src/engine/webgpu/gpu-machine.ts'
 import type { PrimitiveCase } from '../../node/src/engine/webgpu/primitive-cases.ts'
 import type { RunRequest, RunResult } from '../../shared/src/machine/index.ts'
-
-export interface Interrupted {
-  readonly code: string | undefined
-  readonly others: readonly RunResult[]
-}
+import type { Outcome } from './machine/churn.ts'
 
 export type GpuJob =
   | { readonly kind: 'info' | 'known-answers' | 'wrong-answers' | 'bad-kernel' | 'lose' | 'close' }
   | { readonly kind: 'pages'; readonly leaves: readonly Uint8Array[]; readonly tokens: readonly number[] }
+  | { readonly kind: 'relay'; readonly leaves: readonly Uint8Array[]; readonly request: RunRequest }
   | {
-      readonly kind: 'relay' | 'interrupt'
+      readonly kind: 'churn'
       readonly leaves: readonly Uint8Array[]
-      readonly request: RunRequest
+      readonly requests: readonly RunRequest[]
+      readonly times: number
+      readonly options: GpuMachineOptions
     }
   | { readonly kind: 'primitives'; readonly cases: readonly PrimitiveCase[] }
   | {
@@ -89,8 +88,13 @@ export class GpuProcess {
   relay = (leaves: readonly Uint8Array[], request: RunRequest): Promise<RunResult[]> =>
     this.#ask({ kind: 'relay', leaves, request }) as Promise<RunResult[]>
 
-  interrupt = (leaves: readonly Uint8Array[], request: RunRequest): Promise<Interrupted> =>
-    this.#ask({ kind: 'interrupt', leaves, request }) as Promise<Interrupted>
+  churn = (
+    leaves: readonly Uint8Array[],
+    requests: readonly RunRequest[],
+    times: number,
+    options: GpuMachineOptions,
+  ): Promise<Outcome[]> =>
+    this.#ask({ kind: 'churn', leaves, requests, times, options }) as Promise<Outcome[]>
 
   async close(): Promise<void> {
     if (this.#child.exitCode !== null) return

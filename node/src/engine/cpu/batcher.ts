@@ -89,15 +89,11 @@ export class Batcher {
 
   async #work(): Promise<void> {
     this.#running = true
-    for (;;) {
-      const batch = nextBatch([...this.#lanes.values()], this.#plan.limits)
-      if (batch.columns.length === 0) break
+    while ([...this.#lanes.values()].some(lane => lane.step !== undefined)) {
       try {
-        await this.#team.compute(batch.columns, batch.heads.length, () => this.#prepare(batch.heads))
-        this.#deliver(batch)
+        this.#deliver(await this.#team.compute(() => this.#prepare()))
       } catch (error) {
         this.#fail(error)
-        break
       }
     }
     this.#running = false
@@ -107,8 +103,12 @@ export class Batcher {
     return this.#plan.head.settings / 4 + head * SETTINGS_WORDS
   }
 
-  #prepare(heads: readonly Lane[]): void {
-    for (const [i, lane] of heads.entries()) this.#words.set(settingsOf(lane.step as Step), this.#settings(i))
+  /** Made as late as can be: whoever was given a token is back with its next step by then, and who left is gone. */
+  #prepare(): Batch {
+    const batch = nextBatch([...this.#lanes.values()], this.#plan.limits)
+    for (const [i, lane] of batch.heads.entries())
+      this.#words.set(settingsOf(lane.step as Step), this.#settings(i))
+    return batch
   }
 
   #deliver({ columns, heads }: Batch): void {

@@ -5,6 +5,12 @@ import type { MemoryPlan } from './memory-plan.ts'
 import { Captain, type Column, controlWords } from './team.ts'
 import type { ThreadOrders } from './thread.ts'
 
+interface Command {
+  readonly columns: readonly Column[]
+  /** The runs of the first columns, which choose tokens. */
+  readonly heads: readonly unknown[]
+}
+
 /** The computing threads of one model. They sleep while there is nothing to compute. */
 export class ThreadTeam {
   readonly #captain: Captain
@@ -34,12 +40,14 @@ export class ThreadTeam {
     this.#failed.catch(() => {})
   }
 
-  /** Computes columns of which the first `heads` choose tokens, after all earlier commands; `prepare` runs just before. */
-  compute(columns: readonly Column[], heads: number, prepare: () => void): Promise<void> {
+  /** Computes what `prepare` gives when all earlier commands are done, and gives it back. */
+  compute<T extends Command>(prepare: () => T): Promise<T> {
     const done = this.#turn.then(async () => {
       if (this.#closed) throw new ApusError('engine-failed', 'The model is closed.', { retry: true })
-      prepare()
-      await Promise.race([this.#captain.command(columns, heads), this.#failed])
+      const command = prepare()
+      const { columns, heads } = command
+      if (columns.length > 0) await Promise.race([this.#captain.command(columns, heads.length), this.#failed])
+      return command
     })
     this.#turn = done.catch(() => {})
     return done
