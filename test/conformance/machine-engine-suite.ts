@@ -236,7 +236,7 @@ export function runsAndRefusals(name: string, open: OpenMachine): void {
       const machine = await opened
       const alone = comparable(await machine.run(request(), never))
       const results = await relay(machine, request())
-      expect(results.map(comparable)).toEqual(Array.from({ length: 4 }, () => alone))
+      expect(results.map(comparable)).toEqual([alone, alone])
     })
 
     test('more runs than fit at a time wait for their turn', async () => {

@@ -13,7 +13,7 @@ const PRIMITIVE_CASES = 170_000
 /** As on a graphics card, where more is computed at once than the software drivers are given. */
 const CARD_TUNING = { solo: false, workgroup: 64, rows: 4, columns: 4 }
 /** Runs that come and go. */
-const CHURN = 30
+const CHURN = 18
 /** A position in the second group of pages. */
 const LONG_PROMPT = 4130
 
@@ -65,7 +65,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     // It stops before its maximum, with steps under way that it does not need.
     const run = vector.runs.findIndex(({ flag }) => flag === 2)
     const given = await gpu!.relay(bundleOf(vector).leaves, vectorRequest(vector.runs[run]!))
-    expect(given.map(resultVector)).toEqual(Array.from({ length: 4 }, () => wantedOf(vector)[run]))
+    expect(given.map(resultVector)).toEqual([wantedOf(vector)[run], wantedOf(vector)[run]])
   })
 
   test.skipIf(!here)('runs that come and go leave the others as they are', async () => {
