@@ -1,5 +1,5 @@
---- A dispute from its opening to its end: the bond, the queue of the accused, whose turn it is and how long, and what
---- its end means. What the moves say is the affair of dispute-moves.
+--- A dispute from its opening to its end: the queue of the accused, whose turn it is and how long, and what its end
+--- means. What the moves say is the affair of dispute-moves, money that of dispute-bonds.
 local amount = require('apus.amount')
 local bonds = require('apus.dispute-bonds')
 local clock = require('apus.clock')

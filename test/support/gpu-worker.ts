@@ -1,6 +1,6 @@
 // One software GPU in a process of its own, because the Vulkan loader reads its driver's name at start only.
 import { GpuDevice } from '../../node/src/engine/webgpu/gpu-device.ts'
-import { GpuMachine } from '../../node/src/engine/webgpu/gpu-machine.ts'
+import { GpuMachine, type GpuMachineOptions } from '../../node/src/engine/webgpu/gpu-machine.ts'
 import { answerPrimitives, checkKnownAnswers } from '../../node/src/engine/webgpu/known-answers.ts'
 import type { GpuJob, GpuReply } from './gpu.ts'
 import { churn } from './machine/churn.ts'
@@ -18,6 +18,20 @@ function watchRequests(): void {
   }
 }
 
+async function onMachine<T>(
+  gpu: GpuDevice,
+  leaves: readonly Uint8Array[],
+  options: GpuMachineOptions,
+  use: (machine: GpuMachine) => Promise<T>,
+): Promise<T> {
+  const machine = await GpuMachine.load(gpu, leaves.entries(), options)
+  try {
+    return await use(machine)
+  } finally {
+    await machine.close()
+  }
+}
+
 async function work(job: GpuJob): Promise<unknown> {
   if (device === undefined) watchRequests()
   device ??= GpuDevice.open()
@@ -29,39 +43,19 @@ async function work(job: GpuJob): Promise<unknown> {
       return checkKnownAnswers(gpu)
     case 'primitives':
       return answerPrimitives(gpu, job.cases)
-    case 'runs': {
-      const machine = await GpuMachine.load(gpu, job.leaves.entries(), job.options)
-      const { signal } = new AbortController()
-      try {
-        return await Promise.all(job.requests.map(request => machine.run(request, signal)))
-      } finally {
-        await machine.close()
-      }
-    }
-    case 'relay': {
-      const machine = await GpuMachine.load(gpu, job.leaves.entries(), {})
-      try {
-        return await relay(machine, job.request)
-      } finally {
-        await machine.close()
-      }
-    }
-    case 'churn': {
-      const machine = await GpuMachine.load(gpu, job.leaves.entries(), job.options)
-      try {
-        return await churn(machine, job.requests, job.times)
-      } finally {
-        await machine.close()
-      }
-    }
-    case 'pages': {
-      const machine = await GpuMachine.load(gpu, job.leaves.entries(), {})
-      try {
-        return await machine.pages(job.tokens, new AbortController().signal)
-      } finally {
-        await machine.close()
-      }
-    }
+    case 'runs':
+      return onMachine(gpu, job.leaves, job.options, machine => {
+        const { signal } = new AbortController()
+        return Promise.all(job.requests.map(request => machine.run(request, signal)))
+      })
+    case 'relay':
+      return onMachine(gpu, job.leaves, {}, machine => relay(machine, job.request))
+    case 'churn':
+      return onMachine(gpu, job.leaves, job.options, machine => churn(machine, job.requests, job.times))
+    case 'pages':
+      return onMachine(gpu, job.leaves, {}, machine =>
+        machine.pages(job.tokens, new AbortController().signal),
+      )
     case 'bad-kernel':
       // A dispatch without a pipeline: what a driver refuses must be an error, never zeros.
       return gpu.run(pass => pass.dispatchWorkgroups(1))
