@@ -8,7 +8,7 @@ export type LuaValue = string | number | boolean | readonly LuaValue[] | { reado
 export const UNSIGNABLE_OWNER = 'nobody: this process has no owner'
 
 const ROOT = new URL('../', import.meta.url)
-const REQUIRE = /require\('apus\.([a-z0-9-]+)'\)/g
+const REQUIRE = /require\('apus\.([a-z0-9.-]+)'\)/g
 const CONFIG = 'config'
 
 /**
@@ -19,9 +19,8 @@ export async function bundle(
   entry: 'token' | 'network',
   config: { readonly [key: string]: LuaValue },
 ): Promise<{ readonly source: string; readonly codeHash: string }> {
-  const modules = new Map<string, string>()
   const main = await readFile(new URL(`processes/${entry}.lua`, ROOT), 'utf8')
-  await collect(main, modules)
+  const modules = await collect(main)
   const code = [...modules].map(([name, source]) => preload(name, source)).join('')
   const codeHash = createHash('sha256').update(code).update(main).digest('base64url')
   const settings = `return ${luaLiteral({ ...config, codeHash })}`
@@ -29,19 +28,24 @@ export async function bundle(
   return { source: `${preload(CONFIG, settings)}${code}do\n${main}end\n${end}`, codeHash }
 }
 
-/** Depth first, so that a module comes after what it needs. */
-async function collect(source: string, modules: Map<string, string>): Promise<void> {
+/** The sources of the modules (`folder.file`) that this Lua requires and of all that those require, by name; what is needed comes first. */
+export async function collect(
+  source: string,
+  modules: Map<string, string> = new Map(),
+): Promise<ReadonlyMap<string, string>> {
   for (const [, name] of source.matchAll(REQUIRE)) {
     if (name === undefined || name === CONFIG || modules.has(name)) continue
-    const text = await readFile(new URL(`src/${name}.lua`, ROOT), 'utf8')
+    const text = await readFile(new URL(`src/${name.replaceAll('.', '/')}.lua`, ROOT), 'utf8')
     modules.set(name, '')
     await collect(text, modules)
     modules.delete(name)
     modules.set(name, text)
   }
+  return modules
 }
 
-const preload = (name: string, source: string): string =>
+/** Lua that makes `apus.<name>` a module of this source. */
+export const preload = (name: string, source: string): string =>
   `package.preload['apus.${name}'] = function()\n${source}\nend\n`
 
 const luaString = (text: string): string =>

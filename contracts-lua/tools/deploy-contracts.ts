@@ -6,7 +6,7 @@ export interface DeployOptions {
   readonly token?: string
   /** First holders of a new token, in units; together exactly 10^21. */
   readonly balances?: Readonly<Record<string, string>>
-  /** Overrides of contracts-lua/src/parameters.lua. */
+  /** Overrides of contracts-lua/src/state/parameters.lua. */
   readonly parameters?: Readonly<Record<string, LuaValue>>
 }
 

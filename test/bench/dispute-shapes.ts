@@ -15,7 +15,7 @@ import {
 import { LEVEL_STEP } from '../../shared/src/protocol/dispute.ts'
 import { encodeTokens } from '../../shared/src/protocol/round.ts'
 import { type SamplerSettings, samplerSettings } from '../../shared/src/protocol/sampler.ts'
-import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-hosts.ts'
+import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-modules.ts'
 import { manifestOf } from '../support/machine/random-model.ts'
 import { type SyntheticStep, syntheticStep } from '../support/machine/synthetic-step.ts'
 
@@ -116,7 +116,7 @@ const termsOf = (
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64')
 const SETUP = `
-  referee, encoding = require('apus.referee'), require('apus.encoding')
+  referee, encoding = require('apus.referee.referee'), require('apus.codec.encoding')
   cut = function(text)
     local list, bytes = {}, encoding.fromBase64(text)
     for at = 1, #bytes, 32 do list[#list + 1] = bytes:sub(at, at + 31) end
@@ -144,10 +144,10 @@ function stepCode({ position, count, stage }: Place, terms: RunTerms, s: Synthet
   const answer =
     length < s.operation.leafBytes(leaf)
       ? `{ values = ('\\0'):rep(${before}) .. ${result} }`
-      : `{ leaves = { [${leaf + 1}] = require('apus.merkle').leaf('apus.machine.1/value', ${result}) } }`
+      : `{ leaves = { [${leaf + 1}] = require('apus.codec.merkle').leaf('apus.machine.1/value', ${result}) } }`
   const items = itemsOf(s).map(item => `{ leaf = '${item.leaf}', path = '${item.path}' }`)
   return `
-    manifest = require('apus.machine-manifest').read(encoding.fromBase64('${text(encodeCanonical(manifest))}'))
+    manifest = require('apus.machine.manifest').read(encoding.fromBase64('${text(encodeCanonical(manifest))}'))
     chunk, items = ${s.chunk}, { ${items.join(', ')} }
     step = { model = { manifest = manifest }, position = ${position}, stage = ${stage}, operation = ${s.index},
       stages = cut('${text(Buffer.concat(s.stages))}'), operations = cut('${text(Buffer.concat(s.operations))}'),
@@ -265,7 +265,7 @@ function levels(leaves: number): unknown[] {
 }
 
 const size = (data: unknown) => (data === '' ? 0 : JSON.stringify(data).length)
-const modules = ['referee', 'machine-manifest']
+const modules = ['referee.referee', 'machine.manifest']
 
 type Measure = (
   at: Place,

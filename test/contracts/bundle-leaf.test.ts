@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { checkLeaf } from '../../shared/src/machine/domain.ts'
 import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
-import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-hosts.ts'
-import { luaText } from '../support/lua-modules.ts'
+import { type Lua, loadInAos, loadInPlainLua, luaText } from '../support/lua-modules.ts'
 import { AWKWARD_SHAPES, randomBundle } from '../support/machine/random-model.ts'
 import { seededRandom } from '../support/random.ts'
 
@@ -20,8 +19,8 @@ describe('the law of bundle leaves in Lua', () => {
   it.each(AWKWARD_SHAPES.slice(0, 4))('is that of the machine for the model $name', async shape => {
     const random = seededRandom(7)
     const lua: Lua =
-      (await loadInPlainLua(['bundle-leaf', 'machine-manifest'])) ??
-      (await loadInAos(['bundle-leaf', 'machine-manifest']))
+      (await loadInPlainLua(['machine.bundle-leaf', 'machine.manifest'])) ??
+      (await loadInAos(['machine.bundle-leaf', 'machine.manifest']))
     const bundle = randomBundle(shape, 3)
     const manifest = decodeManifest(bundle.leaf(0))
     const layout = bundleLayout(manifest)
@@ -45,8 +44,8 @@ describe('the law of bundle leaves in Lua', () => {
     const out = []
     for (let at = 0; at < calls.length; at += 50) {
       out.push(
-        await lua.run(`local of = require('apus.bundle-leaf').isLegal
-          local m = require('apus.machine-manifest').read(${luaText(bundle.leaf(0))})
+        await lua.run(`local of = require('apus.machine.bundle-leaf').isLegal
+          local m = require('apus.machine.manifest').read(${luaText(bundle.leaf(0))})
           return 'r' .. table.concat({${calls.slice(at, at + 50).join(',')}})`),
       )
     }
@@ -55,8 +54,8 @@ describe('the law of bundle leaves in Lua', () => {
 
   it('wants one shift for all segments of a row', async () => {
     const lua: Lua =
-      (await loadInPlainLua(['bundle-leaf', 'machine-manifest'])) ??
-      (await loadInAos(['bundle-leaf', 'machine-manifest']))
+      (await loadInPlainLua(['machine.bundle-leaf', 'machine.manifest'])) ??
+      (await loadInAos(['machine.bundle-leaf', 'machine.manifest']))
     const bundle = randomBundle(AWKWARD_SHAPES[3]!, 3)
     const manifest = decodeManifest(bundle.leaf(0))
     const { down } = bundleLayout(manifest).layers[0]!
@@ -65,8 +64,8 @@ describe('the law of bundle leaves in Lua', () => {
     const at = other.length - 5 * Math.min(down.tileRows, down.rows)
     other[at] = (other[at] as number) === 9 ? 8 : 9
     const call = (leaf: Uint8Array) =>
-      lua.run(`local b = require('apus.bundle-leaf')
-        local m = require('apus.machine-manifest').read(${luaText(bundle.leaf(0))})
+      lua.run(`local b = require('apus.machine.bundle-leaf')
+        local m = require('apus.machine.manifest').read(${luaText(bundle.leaf(0))})
         return tostring(b.firstSegment(m, ${down.first})) .. ' ' .. b.firstSegment(m, ${down.first + 1}) .. ' '
           .. tostring(b.hasSameShifts(m, ${luaText(bundle.leaf(down.first))}, ${down.first + 1}, ${luaText(leaf)}))`)
     expect(await call(second)).toBe(`nil ${down.first} true`)

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { APUS } from '../support/contracts.ts'
 import { type Cast, stage, tick } from '../support/contracts-cast.ts'
-import { loadLuaModules } from '../support/lua-modules.ts'
+import { loadInAos } from '../support/lua-modules.ts'
 
 const MINUTE = 60_000
 const STEPS = 50
@@ -36,10 +36,16 @@ it('a flood of deadlines is worked off sixteen moves a message, and Tick may ask
 })
 
 it('the answers of a seat are forgotten sixteen a move, and none is left', async () => {
-  const { run } = await loadLuaModules(['dispute-evidence', 'clock', 'deadlines', 'publish', 'state'])
+  const { run } = await loadInAos([
+    'jobs.seat-answers',
+    'state.clock',
+    'state.deadlines',
+    'aos.publish',
+    'state.state',
+  ])
   const counts = await run(`
-    local evidence, deadlines = require('apus.dispute-evidence'), require('apus.deadlines')
-    local clock, publish, state = require('apus.clock'), require('apus.publish'), require('apus.state')
+    local evidence, deadlines = require('apus.jobs.seat-answers'), require('apus.state.deadlines')
+    local clock, publish, state = require('apus.state.clock'), require('apus.aos.publish'), require('apus.state.state')
     clock.advance('1000')
     local job, seat, other, left = { id = 'job' }, { miner = 'liar' }, { miner = 'honest' }, {}
     for i = 1, 300 do evidence.keep(job, seat, 'chunks.' .. i, {}, 'text', 'id') end

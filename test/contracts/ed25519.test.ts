@@ -9,8 +9,7 @@ import {
 } from 'node:crypto'
 import { nodeKey } from '@apus/shared'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { type Lua, loadInAos } from '../support/lua-hosts.ts'
-import { luaText } from '../support/lua-modules.ts'
+import { type Lua, loadInAos, luaText } from '../support/lua-modules.ts'
 
 /** RFC 8032 §7.1: key, message, signature. */
 const VECTORS: readonly (readonly [key: string, message: string, signature: string])[] = [
@@ -66,11 +65,11 @@ function withLargeS(signature: Uint8Array): Uint8Array {
 describe('signatures in Lua', () => {
   let lua: Lua
   beforeAll(async () => {
-    lua = await loadInAos(['ed25519', 'sha512', 'peer-key'])
+    lua = await loadInAos(['codec.ed25519', 'codec.sha512', 'codec.peer-key'])
   })
   const verdicts = async (cases: readonly (readonly [Uint8Array, Uint8Array, Uint8Array])[]) => {
     const calls = cases.map(parts => `v(${parts.map(luaText).join(',')}) and '1' or '0'`)
-    return lua.run(`local v = require('apus.ed25519').verify
+    return lua.run(`local v = require('apus.codec.ed25519').verify
       return 'verdicts ' .. table.concat({${calls.join(',\n')}})`)
   }
 
@@ -108,7 +107,7 @@ describe('signatures in Lua', () => {
     const text = randomBytes(300)
     const lengths = [0, 1, 110, 111, 112, 127, 128, 129, 239, 240, 300]
     const wanted = lengths.map(n => createHash('sha512').update(text.subarray(0, n)).digest())
-    const code = `local s, h, out = ${luaText(text)}, require('apus.sha512'), {}
+    const code = `local s, h, out = ${luaText(text)}, require('apus.codec.sha512'), {}
       for i, n in ipairs({${lengths.join(',')}}) do out[i] = h(s:sub(1, n)) end
       return tostring(table.concat(out) == ${luaText(Buffer.concat(wanted))})`
     expect(await lua.run(code)).toContain('true')
@@ -130,7 +129,7 @@ describe('signatures in Lua', () => {
       '1',
       '',
     ]
-    const code = `local of = require('apus.peer-key').of
+    const code = `local of = require('apus.codec.peer-key').of
       local out = { tostring(of('${peer}') == ${luaText(key)}) }
       for i, text in ipairs({${others.map(o => `'${o}'`).join(',')}}) do out[i + 1] = tostring(of(text)) end
       return table.concat(out, ' ')`

@@ -64,7 +64,7 @@ describe('the guard', () => {
   })
 
   it.each([DEPLOYER, anyone])('lets nobody evaluate code or take the process over: %s', async from => {
-    const code = "Owner = nil; require('apus.state').accounts = {}"
+    const code = "Owner = nil; require('apus.state.state').accounts = {}"
     for (const id of [undefined, world.network]) {
       const evaluated = await world.raw({
         from,

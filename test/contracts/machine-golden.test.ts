@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { type Lua, loadInAos } from '../support/lua-hosts.ts'
-import { luaText } from '../support/lua-modules.ts'
+import { type Lua, loadInAos, luaText } from '../support/lua-modules.ts'
 
 interface ChunkVector {
   readonly step: { readonly kind: string }
@@ -25,10 +24,10 @@ const MODULES = [
 
 /** Each kind of step from the inputs of a vector, by the modules that the referee computes with. */
 const STEPS = `
-  numbers, quantizer, linear = require('apus.machine-numbers'), require('apus.machine-quantizer'), require('apus.machine-linear')
-  norm, rows, attention = require('apus.machine-norm'), require('apus.machine-rows'), require('apus.machine-attention')
-  activation, sampler, stop = require('apus.machine-activation'), require('apus.machine-sampler'), require('apus.machine-stop')
-  B, json = require('apus.encoding').fromBase64, require('json')
+  numbers, quantizer, linear = require('apus.machine.numbers'), require('apus.machine.quantizer'), require('apus.machine.linear')
+  norm, rows, attention = require('apus.machine.norm'), require('apus.machine.rows'), require('apus.machine.attention')
+  activation, sampler, stop = require('apus.machine.activation'), require('apus.machine.sampler'), require('apus.machine.stop')
+  B, json = require('apus.codec.encoding').fromBase64, require('json')
   local function I(bytes, from, count) return numbers.readI32(bytes, from or 1, count or #bytes // 4) end
   local function ranked(bytes) return bytes and sampler.ranked(bytes) end
   local function check(holds) return holds and '\\1' or '\\0' end
@@ -107,13 +106,13 @@ const STEPS = `
 describe('the machine in Lua gives the golden vectors', () => {
   let lua: Lua
   beforeAll(async () => {
-    lua = await loadInAos([...MODULES, 'stop'].map(name => `machine-${name}`))
+    lua = await loadInAos([...MODULES, 'stop'].map(name => `machine.${name}`))
     await lua.run(STEPS)
   })
 
   it('of every scalar function', async () => {
     const said = await lua.run(`
-      local scalars, encoding = require('apus.machine-scalars'), require('apus.encoding')
+      local scalars, encoding = require('apus.machine.scalars'), require('apus.codec.encoding')
       local functions = {
         rs = numbers.rs,
         mulrs = numbers.mulrs,

@@ -3,7 +3,7 @@ import { encodeCanonical } from '../../shared/src/hashing/canonical.ts'
 import { merkleLeaf, merkleRoot } from '../../shared/src/hashing/merkle.ts'
 import { bundleLayout, type Manifest, planStage, stageCount, tileOf } from '../../shared/src/machine/index.ts'
 import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
-import { type Lua, loadInAos } from '../support/lua-hosts.ts'
+import { type Lua, loadInAos } from '../support/lua-modules.ts'
 import { rangePath } from '../support/machine/proofs.ts'
 import { AWKWARD_SHAPES, type ModelShape, manifestOf } from '../support/machine/random-model.ts'
 import { seededRandom } from '../support/random.ts'
@@ -12,10 +12,16 @@ let lua: Lua
 const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64url')
 
 beforeAll(async () => {
-  lua = await loadInAos(['plan', 'machine-manifest', 'machine-tree', 'cbor', 'merkle'])
+  lua = await loadInAos([
+    'machine.plan',
+    'machine.manifest',
+    'codec.merkle-proof',
+    'codec.cbor',
+    'codec.merkle',
+  ])
   await lua.run(`
-    B = require('apus.encoding').fromBase64Url
-    manifest, layout, plan = require('apus.machine-manifest'), require('apus.machine-layout'), require('apus.plan')
+    B = require('apus.codec.encoding').fromBase64Url
+    manifest, layout, plan = require('apus.machine.manifest'), require('apus.machine.layout'), require('apus.machine.plan')
     return ''`)
 })
 
@@ -233,7 +239,7 @@ describe('canonical DAG-CBOR', () => {
           table.sort(out)
           return '{' .. table.concat(out, ',') .. '}'
         end
-        return show(require('apus.cbor').decode(B('${base64(bytes)}')))`)
+        return show(require('apus.codec.cbor').decode(B('${base64(bytes)}')))`)
     expect(
       await shown(encodeCanonical({ b: [1, 23, 24, 255, 256, 65_536, 2 ** 32, 2 ** 53 - 1], aa: 'é' })),
     ).toBe('{aa=é,b={1=1,2=23,3=24,4=255,5=256,6=65536,7=4294967296,8=9007199254740991}}')
@@ -292,7 +298,7 @@ describe('proofs in a tree', () => {
       }
     }
     const said = await lua.run(`
-      local encoding, tree = require('apus.encoding'), require('apus.machine-tree')
+      local encoding, tree = require('apus.codec.encoding'), require('apus.codec.merkle-proof')
       local out = {}
       local function cut(bytes)
         local list = {}

@@ -30,7 +30,7 @@ import {
 } from '../../shared/src/machine/rows.ts'
 import { gumbel, type NoiseKey } from '../../shared/src/machine/sampler.ts'
 import { cosine, exp2n, log2q, philox, rsqrt, sigmoid, sine } from '../../shared/src/machine/scalars.ts'
-import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-hosts.ts'
+import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-modules.ts'
 import { type Case, compareOn, i32Bytes, of } from '../support/machine/lua-cases.ts'
 import { seededRandom } from '../support/random.ts'
 
@@ -49,7 +49,7 @@ const MODULES = [
 ]
 
 beforeAll(async () => {
-  const names = MODULES.map(name => `machine-${name}`)
+  const names = MODULES.map(name => `machine.${name}`)
   hosts.push(['aos', await loadInAos(names)])
   const plain = await loadInPlainLua(names)
   if (plain) hosts.push(['plain Lua', plain])
@@ -78,21 +78,21 @@ const natural = (n: number, bits: number) =>
 describe('the machine in Lua is the oracle', () => {
   it('numbers', async () => {
     await compare(
-      "require('apus.machine-numbers').rs",
+      "require('apus.machine.numbers').rs",
       times(400, () => {
         const [v, s] = [signed(61), random.below(62)]
         return of(rsBig(v, s), v, s)
       }),
     )
     await compare(
-      "require('apus.machine-numbers').mulrs",
+      "require('apus.machine.numbers').mulrs",
       times(400, () => {
         const [a, b, s] = [stored(), Number(signed(32)), random.below(50)]
         return of(mulrs(a, b, s), a, b, s)
       }),
     )
     await compare(
-      "require('apus.machine-numbers').bitlen",
+      "require('apus.machine.numbers').bitlen",
       times(200, () => {
         const n = Number(wide(52))
         return of(bitlen(n), n)
@@ -101,7 +101,7 @@ describe('the machine in Lua is the oracle', () => {
   })
 
   it('scalar functions', async () => {
-    const scalars = "require('apus.machine-scalars')"
+    const scalars = "require('apus.machine.scalars')"
     const any = (bits: number) => Number(wide(bits))
     await compare(
       `${scalars}.exp2n`,
@@ -158,7 +158,7 @@ describe('the machine in Lua is the oracle', () => {
     const sizes = [1, 31, 255, 256, 257, 1000, 1024]
     for (const planes of [1, 2] as const) {
       await compare(
-        "require('apus.machine-quantizer').encode",
+        "require('apus.machine.quantizer').encode",
         times(28, i => {
           const n = sizes[i % sizes.length]!
           const values = i % 4 === 0 ? vector(n) : natural(n, random.below(29))
@@ -193,7 +193,7 @@ describe('the machine in Lua is the oracle', () => {
       })
       await compare(
         `function(tile, rows, columns, leaves, n, planes)
-          local quantizer = require('apus.machine-quantizer')
+          local quantizer = require('apus.machine.quantizer')
           local into, at, blocks = { q = {}, d = {}, q2 = {}, d2 = {} }, 1, nil
           for from = 0, n - 1, 1024 do
             local count = math.min(1024, n - from)
@@ -201,13 +201,13 @@ describe('the machine in Lua is the oracle', () => {
             quantizer.decode(leaves:sub(at, at + size - 1), count, planes, into)
             at = at + size
           end
-          return require('apus.machine-linear').rows(tile, rows, columns, into, planes)
+          return require('apus.machine.linear').rows(tile, rows, columns, into, planes)
         end`,
         cases,
       )
     }
     await compare(
-      "require('apus.machine-linear').embed",
+      "require('apus.machine.linear').embed",
       times(20, i => {
         const [residual, width, rows] = [[12, 14, 16, 18][i % 4]!, 40 + random.below(200), 4]
         const columns = Math.ceil(width / 32) * 32
@@ -221,7 +221,7 @@ describe('the machine in Lua is the oracle', () => {
 
   it('norms', async () => {
     await compare(
-      `function(x) return require('apus.machine-norm').part(x) end`,
+      `function(x) return require('apus.machine.norm').part(x) end`,
       times(20, i =>
         (x => of(encodeParts(normParts(x))[0]!, x))(
           i % 3 ? natural(1 + random.below(1024), i) : vector(1024),
@@ -233,7 +233,7 @@ describe('the machine in Lua is the oracle', () => {
         normParts(i === 0 ? vector(8192, () => 0) : i % 3 ? natural(8192, i) : vector(8192, () => SAT)),
       )
     await compare(
-      "require('apus.machine-norm').scale",
+      "require('apus.machine.norm').scale",
       times(12, i => {
         const leaves = partsOf(i)
         const epsilon = i === 0 ? 0 : Number(wide(48))
@@ -241,7 +241,7 @@ describe('the machine in Lua is the oracle', () => {
       }),
     )
     await compare(
-      "require('apus.machine-norm').quant",
+      "require('apus.machine.norm').quant",
       times(20, i => {
         const x = i % 3 ? natural(1000, random.below(28)) : vector(1024)
         const scale = encodeScale(normScale(normParts(x), 1000))
@@ -260,7 +260,7 @@ describe('the machine in Lua is the oracle', () => {
 
   it('rows', async () => {
     await compare(
-      "require('apus.machine-rows').rotate",
+      "require('apus.machine.rows').rotate",
       times(24, i => {
         const size = [8, 16, 32, 64, 128][i % 5]!
         const f = BigUint64Array.from({ length: size / 2 }, () => (i % 3 ? wide(44) : (1n << 44n) - 1n))
@@ -271,12 +271,12 @@ describe('the machine in Lua is the oracle', () => {
     )
     for (const limit of [QUERY_LIMIT, CACHE_LIMIT]) {
       await compare(
-        "require('apus.machine-rows').encode",
+        "require('apus.machine.rows').encode",
         times(40, i => (v => of(encodeRow(rowOf(v, limit)), v, limit))(i ? vector(8) : vector(8, () => 0))),
       )
     }
     await compare(
-      "require('apus.machine-rows').ofPage",
+      "require('apus.machine.rows').ofPage",
       times(8, i => {
         const page = randomPage(16)
         return of(encodeRow(page.row(i * 9)), page.encode(), i * 9, 16)
@@ -286,7 +286,7 @@ describe('the machine in Lua is the oracle', () => {
 
   it('attention', async () => {
     await compare(
-      "require('apus.machine-attention').page",
+      "require('apus.machine.attention').page",
       times(20, i => {
         const size = [8, 32, 64, 128][i % 4]!
         const [count, qk] = [i < 4 ? 64 : 1 + random.below(64), [12, 14, 16, 18][random.below(4)]!]
@@ -304,14 +304,14 @@ describe('the machine in Lua is the oracle', () => {
         return encodeNode(attendPage(query, randomPage(size), randomPage(size), 1 + random.below(64), 16))
       })
     await compare(
-      "require('apus.machine-attention').group",
+      "require('apus.machine.attention').group",
       times(12, i => {
         const list = nodes(1 + (i % 6), 8, random.below(6))
         return of(encodeNode(attendGroup(list.map(decodeNode))), Buffer.concat(list), 8)
       }),
     )
     await compare(
-      "require('apus.machine-attention').out",
+      "require('apus.machine.attention').out",
       times(12, i => {
         const list = times(1 + (i % 4), () =>
           encodeNode(attendGroup(nodes(1 + random.below(3), 8, random.below(6)).map(decodeNode))),
@@ -323,7 +323,7 @@ describe('the machine in Lua is the oracle', () => {
 
   it('activation', async () => {
     await compare(
-      "require('apus.machine-activation').quant",
+      "require('apus.machine.activation').quant",
       times(20, i => {
         const pairs = i % 3 ? natural(2 * (1 + random.below(512)), random.below(24)) : vector(400)
         const [gate, hidden, planes] = [
@@ -341,7 +341,7 @@ describe('the machine in Lua is the oracle', () => {
     const drawn = times(20_000, token => ({ token, y: gumbel(key, token, 77) })).sort((a, b) => a.y - b.y)
     const tails = [...drawn.slice(0, 50), ...drawn.slice(-60)]
     expect(drawn.at(-20)?.y).toBeGreaterThan(8.5 * 65_536)
-    await compare("require('apus.machine-sampler').gumbel", [
+    await compare("require('apus.machine.sampler').gumbel", [
       ...tails.map(({ token, y }) => of(y, key[0], key[1], token, 77)),
       ...times(300, () => {
         const [k0, k1, token, position] = [

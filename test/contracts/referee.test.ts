@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { merkleLeaf } from '../../shared/src/hashing/merkle.ts'
 import { decodeRanked, encodeRanked, Model, valueDigest } from '../../shared/src/machine/index.ts'
 import { type SamplerSettings, samplerSettings } from '../../shared/src/protocol/sampler.ts'
-import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-hosts.ts'
+import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-modules.ts'
 import {
   type ProvenInput,
   promptLeaves,

@@ -18,7 +18,7 @@ import {
 } from '@apus/shared'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { loadLuaModules, luaText } from '../support/lua-modules.ts'
+import { loadInAos, luaText } from '../support/lua-modules.ts'
 
 interface Vectors {
   readonly seats: readonly {
@@ -53,19 +53,19 @@ const vectors: Promise<Vectors> = readFile(
 
 let run: (code: string) => Promise<string>
 beforeAll(async () => {
-  const names = ['digest', 'merkle', 'seats', 'results', 'request', 'audit']
-  ;({ run } = await loadLuaModules(names, "{ token = 'token' }"))
+  const names = ['codec.digest', 'codec.merkle', 'jobs.seats', 'jobs.results', 'jobs.request', 'jobs.audit']
+  ;({ run } = await loadInAos(names, "{ token = 'token' }"))
 })
 
 const luaDigest = (fields: readonly string[]) =>
-  run(`return require('apus.digest').of(${fields.map(luaText).join(',')})`)
+  run(`return require('apus.codec.digest').of(${fields.map(luaText).join(',')})`)
 const luaRoot = (domain: string, leaves: readonly Uint8Array[]) =>
-  run(`local m, l = require('apus.merkle'), {}
+  run(`local m, l = require('apus.codec.merkle'), {}
     for _, bytes in ipairs({${leaves.map(luaText).join(',')}}) do l[#l + 1] = m.leaf(${luaText(domain)}, bytes) end
     return m.root(l)`)
 const luaDraw = (seed: string, candidates: readonly { miner: string; weight: number }[], count: number) => {
   const sorted = [...candidates].sort((a, b) => (a.miner < b.miner ? -1 : 1))
-  return run(`return table.concat(require('apus.seats').draw(${luaText(seed)},
+  return run(`return table.concat(require('apus.jobs.seats').draw(${luaText(seed)},
     {${sorted.map(c => luaText(c.miner)).join(',')}}, {${sorted.map(c => c.weight).join(',')}}, ${count}), ' ')`)
 }
 
@@ -85,9 +85,9 @@ describe('Lua and TypeScript agree', () => {
       const candidates = v.candidates.map(c => ({ miner: c.miner as Address, weight: c.weight }))
       const seed = seatSeed(v.hashChain, v.job as JobId, v.round)
       expect(drawSeats(seed, candidates, v.count)).toEqual(v.drawn)
-      expect(await run(`return require('apus.seats').seed('${v.hashChain}', '${v.job}', ${v.round})`)).toBe(
-        seed,
-      )
+      expect(
+        await run(`return require('apus.jobs.seats').seed('${v.hashChain}', '${v.job}', ${v.round})`),
+      ).toBe(seed)
       expect(await luaDraw(seed, candidates, v.count)).toBe(v.drawn.join(' '))
     }
     for (const v of results) {
@@ -99,7 +99,7 @@ describe('Lua and TypeScript agree', () => {
         v.commitment,
       )
       const lua = await run(`
-        local results, state = require('apus.results'), require('apus.state')
+        local results, state = require('apus.jobs.results'), require('apus.state.state')
         state.network = '${v.network}'
         local job = { id = '${job.id}', class = '${job.class}', model = '${job.model}', settings = '${settingsDigest(job)}' }
         local root = results.root(job, '${result.promptTokens}', { count = ${result.count}, finish = '${result.finish}',
@@ -113,7 +113,7 @@ describe('Lua and TypeScript agree', () => {
   it('on SHA-256 of every length around its block', async () => {
     const bytes = randomBytes(200)
     const lengths = [0, 1, 54, 55, 56, 57, 63, 64, 65, 119, 120, 121, 128, 200]
-    const code = `local d, e, out, s = require('apus.digest'), require('apus.encoding'), {}, ${luaText(bytes)}
+    const code = `local d, e, out, s = require('apus.codec.digest'), require('apus.codec.encoding'), {}, ${luaText(bytes)}
       for _, n in ipairs({${lengths.join(',')}}) do out[#out + 1] = e.toBase64Url(d.sha256(s:sub(1, n))) end
       return table.concat(out, ' ')`
     const wanted = lengths.map(n => toBase64Url(sha256(bytes.subarray(0, n)))).join(' ')
@@ -145,24 +145,24 @@ describe('Lua and TypeScript agree', () => {
       fc.asyncProperty(fc.uint8Array({ maxLength: 40 }), async bytes => {
         const url = toBase64Url(bytes)
         const padded = Buffer.from(bytes).toString('base64')
-        const out = await run(`local e, s = require('apus.encoding'), ${luaText(bytes)}
+        const out = await run(`local e, s = require('apus.codec.encoding'), ${luaText(bytes)}
           return tostring(e.toBase64Url(s) == '${url}' and e.fromBase64Url('${url}') == s and e.fromBase64('${padded}') == s)`)
         expect(out).toContain('true')
       }),
       { numRuns: 60, seed: 7 },
     )
     for (const text of ['A', 'AB', 'AAB', 'A A=', 'AA=A', '====', 'AB==', 'AAB=', 'AA', '*AAA']) {
-      const out = await run(`return tostring(require('apus.encoding').fromBase64('${text}'))`)
+      const out = await run(`return tostring(require('apus.codec.encoding').fromBase64('${text}'))`)
       expect(out, text).toContain('nil')
     }
   })
 
   it('on text with broken characters', async () => {
     const broken = Uint8Array.of(0x61, 0xff, 0xc3, 0xa9, 0xe2, 0x82, 0x62, 0xf0, 0x9f, 0x98, 0x80)
-    expect(await run(`return require('apus.encoding').toUtf8(${luaText(broken)})`)).toBe(
+    expect(await run(`return require('apus.codec.encoding').toUtf8(${luaText(broken)})`)).toBe(
       'a\uFFFDé\uFFFD\uFFFDb😀',
     )
-    expect(await run(`return require('apus.encoding').utf16Length('a😀é')`)).toContain('4')
+    expect(await run(`return require('apus.codec.encoding').utf16Length('a😀é')`)).toContain('4')
   })
 
   it('on the settings of any sampler and any stop strings', async () => {
@@ -185,8 +185,8 @@ describe('Lua and TypeScript agree', () => {
       fc.string({ minLength: 1, maxLength: 64, unit: 'grapheme' }).filter(s => s.length <= 64),
       { maxLength: 4 },
     )
-    await run(`require('apus.state').models['${'m'.repeat(43)}'] = { id = 'm', class = 'c', verifiable = true, maxContext = 99,
-      basePrice = require('apus.amount').of(1), tokenPrice = require('apus.amount').of(1) } return ''`)
+    await run(`require('apus.state.state').models['${'m'.repeat(43)}'] = { id = 'm', class = 'c', verifiable = true, maxContext = 99,
+      basePrice = require('apus.codec.amount').of(1), tokenPrice = require('apus.codec.amount').of(1) } return ''`)
     await fc.assert(
       fc.asyncProperty(sampler, stop, async (given, stops) => {
         const tags = {
@@ -196,7 +196,7 @@ describe('Lua and TypeScript agree', () => {
           Stop: JSON.stringify(stops),
         }
         const read = Object.entries(tags).map(([k, v]) => `['${k}'] = ${luaText(v)}`)
-        const lua = await run(`return require('apus.request').read({${read.join(',')}}, 'hi').settings`)
+        const lua = await run(`return require('apus.jobs.request').read({${read.join(',')}}, 'hi').settings`)
         expect(lua).toBe(settingsDigest({ sampler: samplerSettings.parse(given), stop: stops, maxTokens: 7 }))
       }),
       { numRuns: 60, seed: 7 },
@@ -207,8 +207,8 @@ describe('Lua and TypeScript agree', () => {
     const chance = async (standing: number) =>
       Number(
         (
-          await run(`local a = require('apus.amount')
-        return require('apus.audit').chance(${standing}, a.of(1000), a.of(25000))`)
+          await run(`local a = require('apus.codec.amount')
+        return require('apus.jobs.audit').chance(${standing}, a.of(1000), a.of(25000))`)
         ).replace(/\D*\[\d+m/g, ''),
       )
     expect([await chance(0), await chance(3), await chance(4), await chance(8)]).toEqual([1e6, 1e6, 1e6, 5e5])

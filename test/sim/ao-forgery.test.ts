@@ -55,7 +55,7 @@ const asProcess = (...forged: readonly (readonly [string, string])[]) => ({
     raw(scene, [['Type', 'Process'], ...forged, ['Type', 'Message'], ['Action', 'Tick']]),
   code: 'bad-tags',
 })
-const EVAL = "Owner = nil; require('apus.state').accounts = {}"
+const EVAL = "Owner = nil; require('apus.state.state').accounts = {}"
 
 const forgeries: Readonly<Record<string, Forgery>> = {
   'Type=Process first and a forged Timestamp': asProcess(['Timestamp', '9999999999999']),

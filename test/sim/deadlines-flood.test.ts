@@ -13,7 +13,7 @@ const START = 'state.network = ao.id'
 /** The contract with one action more, which asks for stake back as often as ten thousand messages would. */
 const FLOOD_ACTION = `
 actions.changing.Flood = function(input)
-  local miners, one = require('apus.miners'), require('apus.amount').of(1)
+  local miners, one = require('apus.registry.miners'), require('apus.codec.amount').of(1)
   for _ = 1, tonumber(input.tags.Count) do miners.unstake(miners.registered(input.from), one) end
 end
 `

@@ -1,38 +1,58 @@
-import { readFile } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { collect, preload } from '../../contracts-lua/tools/bundle.ts'
 import { loadAos } from './aos.ts'
 import { addressOf } from './contracts.ts'
 
-/**
- * An aos process in which the named modules of contracts-lua, and what they need, can be required; `run` returns what the
- * Lua returns.
- */
-export async function loadLuaModules(
-  names: readonly string[],
-  config = '{}',
-): Promise<{ run(code: string): Promise<string> }> {
+const INTERPRETER = 'lua5.3'
+
+export interface Lua {
+  /** Runs Lua and returns the text that it returns; throws what it threw. */
+  run(code: string): Promise<string>
+}
+
+/** The named modules of contracts-lua (`folder.file`), and what they need, in the real aos; `config` is the Lua of `apus.config`. */
+export async function loadInAos(names: readonly string[], config = '{}'): Promise<Lua> {
   const aos = await loadAos()
   const process = await aos.spawn({ id: addressOf('lua'), owner: addressOf('owner') })
-  const sources = new Map<string, string>()
-  await Promise.all(names.map(name => collect(name, sources)))
-  const preloads = [...sources].map(
-    ([name, source]) => `package.preload['apus.${name}'] = function()\n${source}\nend\n`,
-  )
-  await process.eval(
-    `${preloads.join('')}package.preload['apus.config'] = function() return ${config} end\nreturn ''`,
-  )
+  await process.eval(`${await preloads(names)}${preload('config', `return ${config}`)}return ''`)
   return { run: code => process.eval(code) }
 }
 
-/** A module and what it requires. */
-async function collect(name: string, sources: Map<string, string>): Promise<void> {
-  if (name === 'config' || sources.has(name)) return
-  sources.set(name, '')
-  const source = await readFile(new URL(`../../contracts-lua/src/${name}.lua`, import.meta.url), 'utf8')
-  sources.set(name, source)
-  const needed = [...source.matchAll(/require\('apus\.([a-z0-9-]+)'\)/g)].map(match => match[1] ?? '')
-  await Promise.all(needed.map(next => collect(next, sources)))
+/** The same in a plain interpreter, which is faster; undefined where none is installed. */
+export async function loadInPlainLua(names: readonly string[]): Promise<Lua | undefined> {
+  const modules = await preloads(names)
+  const run = (code: string) => interpret(`${modules}io.write((function()\n${code}\nend)() or '')`)
+  try {
+    await run('return ""')
+  } catch {
+    return undefined
+  }
+  return { run }
+}
+
+async function preloads(names: readonly string[]): Promise<string> {
+  const modules = await collect(names.map(name => `require('apus.${name}')`).join('\n'))
+  return [...modules].map(([name, source]) => preload(name, source)).join('')
 }
 
 /** The text as a Lua string literal. */
 export const luaText = (text: string | Uint8Array): string =>
   `"${[...Buffer.from(text)].map(byte => `\\${String(byte).padStart(3, '0')}`).join('')}"`
+
+function interpret(program: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(INTERPRETER, ['-'], { stdio: 'pipe' })
+    const out: Buffer[] = []
+    const errors: Buffer[] = []
+    child.stdout.on('data', (data: Buffer) => out.push(data))
+    child.stderr.on('data', (data: Buffer) => errors.push(data))
+    child.on('error', reject)
+    child.stdin.on('error', () => {})
+    child.on('close', code =>
+      code === 0
+        ? resolve(Buffer.concat(out).toString())
+        : reject(new Error(Buffer.concat(errors).toString() || `${INTERPRETER} ended with ${code}`)),
+    )
+    child.stdin.end(program)
+  })
+}

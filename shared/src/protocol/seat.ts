@@ -14,7 +14,7 @@ export const seatSeed = (hashChain: string, job: JobId, round: number): string =
 /**
  * Draws `count` different candidates with chances linear in weight: seat i takes the candidate at position
  * (first 6 bytes of SHA-256(seed ‖ ":" ‖ i), big-endian) mod (weight left), in address order. The Lua twin is
- * contracts-lua/src/seats.lua. Returns fewer seats when candidates run out.
+ * contracts-lua/src/jobs/seats.lua. Returns fewer seats when candidates run out.
  */
 export function drawSeats(seed: string, candidates: readonly Candidate[], count: number): Address[] {
   const left = [...candidates].sort((a, b) => (a.miner < b.miner ? -1 : 1))

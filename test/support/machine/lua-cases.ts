@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import type { Lua } from '../lua-hosts.ts'
+import type { Lua } from '../lua-modules.ts'
 
 type Argument = number | bigint | Uint8Array | Int32Array
 export interface Case {
@@ -36,7 +36,7 @@ export async function compareOn(
   for (let i = 0; i < calls.length; i += 100)
     lines.push(`(function() ${calls.slice(i, i + 100).join(' ')} end)()`)
   const code = `
-    local encoding, numbers = require('apus.encoding'), require('apus.machine-numbers')
+    local encoding, numbers = require('apus.codec.encoding'), require('apus.machine.numbers')
     local B = encoding.fromBase64Url
     local function I(text) local b = B(text) return numbers.readI32(b, 1, #b // 4) end
     local out = {}

@@ -4,13 +4,13 @@ import { merkleRoot } from '../../../shared/src/hashing/merkle.ts'
 import { jobNoise, pieceLeaf } from '../../../shared/src/machine/index.ts'
 import { encodeTokens } from '../../../shared/src/protocol/round.ts'
 import type { SamplerSettings } from '../../../shared/src/protocol/sampler.ts'
-import type { Lua } from '../lua-hosts.ts'
+import type { Lua } from '../lua-modules.ts'
 import { luaText } from '../lua-modules.ts'
 import { type ProvenInput, Prover, promptRoot, valueHash } from './proofs.ts'
 import type { MemoryBundle } from './random-model.ts'
 import { type TracedRun, tracedRun } from './traced-run.ts'
 
-export const REFEREE_MODULES = ['referee', 'machine-manifest'] as const
+export const REFEREE_MODULES = ['referee.referee', 'machine.manifest'] as const
 const JOB = 'job'.padEnd(43, '_')
 
 /** A step with its proof, to be judged. */
@@ -59,9 +59,9 @@ export async function refereeRun(
   const pieces = tokens.map(token => pieceLeaf(run.model.pieces[token]!))
   const root = (leaves: readonly Uint8Array[]) => toBase64Url(merkleRoot(leaves))
   const context = `
-    local B = require('apus.encoding').fromBase64Url
-    local referee, refusal = require('apus.referee'), require('apus.refusal')
-    local model = { manifest = require('apus.machine-manifest').read(B('${toBase64Url(bundle.leaf(0))}')) }
+    local B = require('apus.codec.encoding').fromBase64Url
+    local referee, refusal = require('apus.referee.referee'), require('apus.intake.refusal')
+    local model = { manifest = require('apus.machine.manifest').read(B('${toBase64Url(bundle.leaf(0))}')) }
     local job = { id = '${JOB}', model = '${bundle.root}', sampler = { ${settings.join(', ')} },
       stop = { ${request.stop.map(luaText).join(', ')} }, maxTokens = ${maxTokens},
       promptTokens = '${promptRoot(prompt)}', promptLength = ${prompt.length} }
