@@ -1,4 +1,6 @@
-import { type AoClient, ApusError, type ProcessId, processId } from '@apus/shared'
+import type { AoClient } from '@apus/shared/ao'
+import { ApusError } from '@apus/shared/kit'
+import { type ProcessId, processId } from '@apus/shared/protocol'
 import { bundle, type LuaValue, UNSIGNABLE_OWNER } from './bundle.ts'
 
 export interface DeployOptions {

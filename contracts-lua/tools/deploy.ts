@@ -1,13 +1,8 @@
-import {
-  aoConfigSchema,
-  connectAo,
-  describeError,
-  loadWallet,
-  networkFileSchema,
-  processId,
-  readConfigFile,
-  writeNetworkFile,
-} from '@apus/shared'
+import { aoConfigSchema, connectAo } from '@apus/shared/ao'
+import { loadWallet } from '@apus/shared/arweave'
+import { describeError, readConfigFile } from '@apus/shared/kit'
+import { networkFileSchema, writeNetworkFile } from '@apus/shared/network'
+import { processId } from '@apus/shared/protocol'
 import { Command } from 'commander'
 import { z } from 'zod'
 import { deployContracts } from './deploy-contracts.ts'

@@ -1,4 +1,5 @@
-import { aoConfigSchema, processId } from '@apus/shared'
+import { aoConfigSchema } from '@apus/shared/ao'
+import { processId } from '@apus/shared/protocol'
 import { z } from 'zod'
 
 const multiaddr = z

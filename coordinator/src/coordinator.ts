@@ -1,23 +1,23 @@
+import type { AoClient } from '@apus/shared/ao'
+import { type Clock, type Logger, systemClock } from '@apus/shared/kit'
+import { NetworkClient } from '@apus/shared/network'
 import {
-  type Address,
-  type AoClient,
-  type Clock,
   Commitments,
   createHost,
-  ENDED,
   type HostOptions,
+  type NodeKey,
+  Registrations,
+  Requests,
+} from '@apus/shared/p2p'
+import {
+  type Address,
+  ENDED,
   JOB_STATES,
   type JobId,
   type JobView,
-  type Logger,
-  NetworkClient,
-  type NodeKey,
   type ProcessId,
-  Registrations,
-  Requests,
-  RoundKeeper,
-  systemClock,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
+import { RoundKeeper } from '@apus/shared/rounds'
 import { DisputeKeeper } from './disputes/dispute-keeper.ts'
 import { healthOf } from './health.ts'
 import { startHttp } from './http/server.ts'

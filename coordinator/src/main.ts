@@ -2,22 +2,10 @@
 import { randomBytes } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import {
-  ApusError,
-  connectAo,
-  createLogger,
-  createWallet,
-  describeError,
-  errorCode,
-  loadWallet,
-  NODE_KEY_BYTES,
-  type NodeKey,
-  nodeKey,
-  readConfigFile,
-  Secret,
-  saveWallet,
-  type Wallet,
-} from '@apus/shared'
+import { connectAo } from '@apus/shared/ao'
+import { createWallet, loadWallet, saveWallet, type Wallet } from '@apus/shared/arweave'
+import { ApusError, createLogger, describeError, errorCode, readConfigFile, Secret } from '@apus/shared/kit'
+import { NODE_KEY_BYTES, type NodeKey, nodeKey } from '@apus/shared/p2p'
 import { Command } from 'commander'
 import { createBullmqBoard } from './adapters/bullmq-board.ts'
 import { settingsSchema } from './config.ts'

@@ -1,4 +1,4 @@
-import type { TickReason } from '@apus/shared'
+import type { TickReason } from '@apus/shared/rounds'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Answer } from './jobs/hand-out.ts'
 import type { Stage } from './rounds/stage-watch.ts'

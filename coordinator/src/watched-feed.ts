@@ -1,16 +1,8 @@
-import {
-  type AoClient,
-  type ChangeListener,
-  type Clock,
-  type ClockSeen,
-  describeError,
-  errorCode,
-  type FeedClient,
-  type Logger,
-  NetworkFeed,
-  type NetworkMirror,
-  type ProcessId,
-} from '@apus/shared'
+import type { AoClient } from '@apus/shared/ao'
+import { type Clock, describeError, errorCode, type Logger } from '@apus/shared/kit'
+import { type ChangeListener, type FeedClient, NetworkFeed, type NetworkMirror } from '@apus/shared/network'
+import type { ProcessId } from '@apus/shared/protocol'
+import type { ClockSeen } from '@apus/shared/rounds'
 
 /** The network process as followed from here, and how well it can be followed. */
 export class WatchedFeed {

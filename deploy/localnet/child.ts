@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 
 /** A program that has not said it is ready by then never will. */
 const READY_TIMEOUT_MS = 120_000

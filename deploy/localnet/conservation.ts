@@ -1,4 +1,5 @@
-import { NetworkClient, sleep } from '@apus/shared'
+import { sleep } from '@apus/shared/kit'
+import { NetworkClient } from '@apus/shared/network'
 import type { LocalNetwork } from './network.ts'
 
 /** Money between two processes is in neither's books for a moment. */

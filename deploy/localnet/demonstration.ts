@@ -1,16 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import {
-  ApusError,
-  ENDED,
-  type JobId,
-  type JobState,
-  type JobView,
-  NetworkClient,
-  type ProcessId,
-  Requester,
-  sleep,
-  systemClock,
-} from '@apus/shared'
+import { ApusError, sleep, systemClock } from '@apus/shared/kit'
+import { NetworkClient, Requester } from '@apus/shared/network'
+import { ENDED, type JobId, type JobState, type JobView, type ProcessId } from '@apus/shared/protocol'
 import { conservation } from './conservation.ts'
 import { type Fault, provenFault } from './fault.ts'
 import type { LocalNetwork } from './network.ts'

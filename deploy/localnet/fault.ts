@@ -1,18 +1,9 @@
-import {
-  type AoClient,
-  type AoConfig,
-  ApusError,
-  checkProof,
-  fetchProof,
-  GatewayClient,
-  type JobId,
-  keepRecord,
-  NetworkFeed,
-  type NetworkFile,
-  type ProcessId,
-  type ProofStory,
-  type StepProof,
-} from '@apus/shared'
+import type { AoClient, AoConfig } from '@apus/shared/ao'
+import { GatewayClient } from '@apus/shared/arweave'
+import { ApusError } from '@apus/shared/kit'
+import { fetchProof, keepRecord, NetworkFeed, type NetworkFile } from '@apus/shared/network'
+import { checkProof, type ProofStory, type StepProof } from '@apus/shared/proofs'
+import type { JobId, ProcessId } from '@apus/shared/protocol'
 import { z } from 'zod'
 
 const POLL_MS = 150

@@ -1,4 +1,6 @@
-import { answerRoot, describeError, toBase64Url } from '@apus/shared'
+import { toBase64Url } from '@apus/shared/hashing'
+import { describeError } from '@apus/shared/kit'
+import { answerRoot } from '@apus/shared/machine'
 import { Command, Option } from 'commander'
 import { mine } from '../../node/src/commands/start.ts'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describeError } from '@apus/shared'
+import { describeError } from '@apus/shared/kit'
 import { Command } from 'commander'
 import { Progress } from '../setup/progress.mjs'
 import { findSoftwareGpus } from '../setup/software-gpu.mjs'

@@ -1,4 +1,4 @@
-import { describeError } from '@apus/shared'
+import { describeError } from '@apus/shared/kit'
 import { Command } from 'commander'
 import { mine } from '../../node/src/commands/start.ts'
 import { Engines } from '../../node/src/engines.ts'

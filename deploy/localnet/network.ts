@@ -1,26 +1,18 @@
 import { randomBytes } from 'node:crypto'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type AoClient, aoConfigSchema, connectAo } from '@apus/shared/ao'
+import type { Wallet } from '@apus/shared/arweave'
+import { ApusError, readConfig, sleep } from '@apus/shared/kit'
 import {
-  type Address,
-  type AoClient,
-  ApusError,
-  aoConfigSchema,
-  connectAo,
-  type ModelId,
   NetworkClient,
   type NetworkFile,
-  NODE_KEY_BYTES,
-  type NodeKey,
   networkFileSchema,
-  nodeKey,
-  type ProcessId,
-  readConfig,
   readNetworkFile,
-  sleep,
-  type Wallet,
   writeNetworkFile,
-} from '@apus/shared'
+} from '@apus/shared/network'
+import { NODE_KEY_BYTES, type NodeKey, nodeKey } from '@apus/shared/p2p'
+import type { Address, ModelId, ProcessId } from '@apus/shared/protocol'
 import { z } from 'zod'
 import { deployContracts, runsTheseContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { register } from '../../node/src/work/registration.ts'

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdir } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 
 /** A server that replays a large log may take a while; an empty one needs 20 ms. */
 const START_TIMEOUT_MS = 30_000

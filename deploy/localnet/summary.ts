@@ -1,4 +1,4 @@
-import { formatApus, type JobView } from '@apus/shared'
+import { formatApus, type JobView } from '@apus/shared/protocol'
 import type { DemonstrationResult } from './demonstration.ts'
 import type { Fault } from './fault.ts'
 

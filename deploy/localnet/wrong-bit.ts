@@ -1,4 +1,5 @@
-import { ApusError, provingBundle } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
+import { provingBundle } from '@apus/shared/replay'
 import type { GenerationRequest, LoadedModel } from '../../node/src/engine/engine.ts'
 import { oracleModel } from '../../node/src/engine/machine/oracle-model.ts'
 

@@ -1,4 +1,5 @@
-import { ApusError, type ModelId } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
+import type { ModelId } from '@apus/shared/protocol'
 import type { Engine } from './engine/engine.ts'
 import type { EngineName, Settings } from './home/settings.ts'
 import type { ServedModel, ServedModels } from './work/ports.ts'

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { allowDashedIds, describeError } from '@apus/shared'
+import { allowDashedIds, describeError } from '@apus/shared/kit'
 import { Command } from 'commander'
 import { backupCommand } from './commands/backup.ts'
 import { benchCommand } from './commands/bench.ts'

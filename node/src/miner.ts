@@ -1,26 +1,19 @@
+import { ApusError, type Clock, type Logger, systemClock } from '@apus/shared/kit'
 import {
-  type Address,
-  ApusError,
-  type Clock,
-  type ClockView,
   Commitments,
   createHost,
-  ENDED,
   fetchTrace,
   type Host,
   type HostOptions,
-  type JobId,
-  type Logger,
-  type ModelId,
   type NodeKey,
   Registrations,
   Requests,
-  RoundKeeper,
   serveAnswers,
   serveTraces,
-  systemClock,
   tasksProtocol,
-} from '@apus/shared'
+} from '@apus/shared/p2p'
+import { type Address, type ClockView, ENDED, type JobId, type ModelId } from '@apus/shared/protocol'
+import { RoundKeeper } from '@apus/shared/rounds'
 import { Disputes } from './disputes/disputes.ts'
 import { type EvidenceShelf, openEvidenceShelf } from './disputes/evidence-shelf.ts'
 import { Retraces } from './disputes/retraces.ts'

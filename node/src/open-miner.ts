@@ -1,15 +1,10 @@
 import { resolve } from 'node:path'
-import {
-  type Address,
-  type AoClient,
-  connectAo,
-  type Logger,
-  NetworkClient,
-  NetworkFeed,
-  type Wallet,
-} from '@apus/shared'
+import { type AoClient, connectAo } from '@apus/shared/ao'
+import { gatewayData, type Wallet } from '@apus/shared/arweave'
+import type { Logger } from '@apus/shared/kit'
+import { NetworkClient, NetworkFeed } from '@apus/shared/network'
+import type { Address } from '@apus/shared/protocol'
 import { type Engines, loadModels } from './engines.ts'
-import { gatewayData } from './gateway-data.ts'
 import { type Home, readNodeKey, readWallet } from './home/home.ts'
 import type { Settings } from './home/settings.ts'
 import { createMiner, type Miner, type MinerParts } from './miner.ts'

@@ -1,6 +1,6 @@
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import type { Registry } from 'prom-client'
 
 export interface StatusServer {

@@ -3,31 +3,22 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
-import {
-  type Address,
-  ApusError,
-  address,
-  allowDashedIds,
-  checkProof,
-  connectAo,
-  describeError,
-  ENDED,
-  fetchProof,
-  formatApus,
-  GatewayClient,
-  keepRecord,
-  loadWallet,
-  type ModelId,
-  modelId,
-  NetworkClient,
-  NetworkFeed,
-  parseApus,
-  Q16_ONE,
-  Requester,
-  readNetworkFile,
-  readProof,
-  systemClock,
-} from '../src/index.ts'
+import { connectAo } from '../src/ao/connect-ao.ts'
+import { GatewayClient } from '../src/arweave/gateway-client.ts'
+import { loadWallet } from '../src/arweave/wallet.ts'
+import { allowDashedIds } from '../src/kit/dashed-ids.ts'
+import { ApusError, describeError } from '../src/kit/errors.ts'
+import { systemClock } from '../src/kit/time.ts'
+import { fetchProof, keepRecord } from '../src/network/fetch-proof.ts'
+import { NetworkClient } from '../src/network/network-client.ts'
+import { NetworkFeed } from '../src/network/network-feed.ts'
+import { readNetworkFile } from '../src/network/network-file.ts'
+import { Requester } from '../src/network/requester.ts'
+import { checkProof, readProof } from '../src/proofs/proof-file.ts'
+import { type Address, address, type ModelId, modelId } from '../src/protocol/identity.ts'
+import { ENDED } from '../src/protocol/job.ts'
+import { Q16_ONE } from '../src/protocol/sampler.ts'
+import { formatApus, parseApus } from '../src/protocol/units.ts'
 
 const HOME = process.env.APUS_HOME ?? join(homedir(), '.apus')
 

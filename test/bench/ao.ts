@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { parseArgs } from 'node:util'
-import { type SignedItem, signDataItem } from '../../shared/src/arweave/data-item.ts'
+import type { SignedItem } from '@apus/shared/arweave'
+import { signDataItem } from '../../shared/src/arweave/data-item.ts'
 import {
   evalLua,
   luaValue,

@@ -1,20 +1,13 @@
-import { isAdvice, showsOperations, showsValues } from '../../shared/src/dispute/chunks.ts'
-import type { StepProof } from '../../shared/src/dispute/proof-file.ts'
-import { firstLevel, shownNodes } from '../../shared/src/dispute/trees.ts'
-import { encodeCanonical } from '../../shared/src/hashing/canonical.ts'
-import { toBase64Url } from '../../shared/src/hashing/digest.ts'
-import {
-  bundleLayout,
-  decodeManifest,
-  jobNoise,
-  type Manifest,
-  planStage,
-  type RunTerms,
-  stageCount,
-} from '../../shared/src/machine/index.ts'
+import { encodeCanonical, toBase64Url } from '@apus/shared/hashing'
+import { bundleLayout, decodeManifest, jobNoise, type Manifest } from '@apus/shared/machine'
+import type { StepProof } from '@apus/shared/proofs'
+import { encodeTokens, type SamplerSettings } from '@apus/shared/protocol'
+import { firstLevel, shownNodes, showsOperations } from '../../shared/src/dispute/trees.ts'
+import { planStage, stageCount } from '../../shared/src/machine/plan.ts'
+import type { RunTerms } from '../../shared/src/machine/plan-parts.ts'
+import { isAdvice, showsValues } from '../../shared/src/machine/steps.ts'
 import { LEVEL_STEP } from '../../shared/src/protocol/dispute.ts'
-import { encodeTokens } from '../../shared/src/protocol/round.ts'
-import { type SamplerSettings, samplerSettings } from '../../shared/src/protocol/sampler.ts'
+import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
 import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-modules.ts'
 import { manifestOf } from '../support/machine/random-model.ts'
 import { type SyntheticStep, syntheticStep } from '../support/machine/synthetic-step.ts'

@@ -1,7 +1,7 @@
+import { decodeCanonical, encodeCanonical } from '@apus/shared/hashing'
+import type { MachineEngine } from '@apus/shared/machine'
 import { CpuMachine } from '../../node/src/engine/cpu/cpu-machine.ts'
 import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
-import { decodeCanonical, encodeCanonical } from '../../shared/src/hashing/canonical.ts'
-import type { MachineEngine } from '../../shared/src/machine/index.ts'
 import { promptOf, Stopwatch } from './engine-turns.ts'
 
 const GREEDY = {

@@ -1,14 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import {
-  describeError,
-  ENDED,
-  type JobId,
-  type JobState,
-  NODE_KEY_BYTES,
-  nodeKey,
-  Secret,
-} from '@apus/shared'
+import { describeError, Secret } from '@apus/shared/kit'
+import { NODE_KEY_BYTES, nodeKey } from '@apus/shared/p2p'
+import { ENDED, type JobId, type JobState } from '@apus/shared/protocol'
 import { createBullmqBoard } from '../../coordinator/src/adapters/bullmq-board.ts'
 import { createCoordinator } from '../../coordinator/src/coordinator.ts'
 import { MODEL, startSmallNetwork, until } from '../support/small-network.ts'

@@ -1,10 +1,9 @@
+import { type AoClient, type AoConfig, connectAo } from '@apus/shared/ao'
+import { addressOf } from '@apus/shared/arweave'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { AoUnits } from '../../deploy/localnet/ao/start-ao-units.ts'
-import type { AoClient } from '../../shared/src/ao/ao-client.ts'
-import type { AoConfig } from '../../shared/src/ao/ao-config.ts'
-import { connectAo } from '../../shared/src/ao/connect-ao.ts'
 import { watchProcess } from '../../shared/src/ao/watch-process.ts'
-import { addressOf, verifyItemFields } from '../../shared/src/arweave/data-item.ts'
+import { verifyItemFields } from '../../shared/src/arweave/data-item.ts'
 import { aoConfig, evalLua, luaValue, startTestUnits, testClient, testWallet } from '../support/ao-units.ts'
 
 const COUNTER = `

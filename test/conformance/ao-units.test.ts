@@ -1,8 +1,8 @@
+import type { AoClient } from '@apus/shared/ao'
+import { createWallet, type DataItemFields, type Tag, type Wallet } from '@apus/shared/arweave'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { AoUnits } from '../../deploy/localnet/ao/start-ao-units.ts'
-import type { AoClient } from '../../shared/src/ao/ao-client.ts'
-import { type DataItemFields, signDataItem, type Tag } from '../../shared/src/arweave/data-item.ts'
-import { createWallet, type Wallet } from '../../shared/src/arweave/wallet.ts'
+import { signDataItem } from '../../shared/src/arweave/data-item.ts'
 import { evalLua, luaValue, startTestUnits, testClient, testWallet } from '../support/ao-units.ts'
 
 const EVALUATION_LIMIT_MS = 2_000

@@ -1,14 +1,14 @@
-import { afterAll, describe, expect, test } from 'vitest'
 import {
   type BundleReader,
   jobNoise,
   type MachineEngine,
   Oracle,
-  pageLeaf,
   type RunRequest,
   type RunResult,
-} from '../../shared/src/machine/index.ts'
-import { Q16_ONE, type SamplerSettings } from '../../shared/src/protocol/sampler.ts'
+} from '@apus/shared/machine'
+import { Q16_ONE, type SamplerSettings } from '@apus/shared/protocol'
+import { afterAll, describe, expect, test } from 'vitest'
+import { pageLeaf } from '../../shared/src/machine/digests.ts'
 import { churn } from '../support/machine/churn.ts'
 import {
   AWKWARD_SHAPES,

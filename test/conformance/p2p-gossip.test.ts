@@ -1,15 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import {
-  type Address,
-  encodeCanonical,
-  encodeCommitment,
-  type JobId,
-  MAX_COMMITMENT_BYTES,
-  nodeKey,
-  type ProcessId,
-  signCommitment,
-} from '@apus/shared'
+import { encodeCanonical } from '@apus/shared/hashing'
+import { nodeKey } from '@apus/shared/p2p'
+import { type Address, type JobId, type ProcessId, signCommitment } from '@apus/shared/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
+import { encodeCommitment, MAX_COMMITMENT_BYTES } from '../../shared/src/protocol/signed-commitment.ts'
 import { eventually, type Peer, randomId, startPeer } from '../support/p2p.ts'
 
 const peers: Peer[] = []

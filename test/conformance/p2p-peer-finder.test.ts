@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { nodeKey, type ProcessId, type RequestProtocol } from '@apus/shared'
+import { decodeCanonical, encodeCanonical } from '@apus/shared/hashing'
+import { nodeKey } from '@apus/shared/p2p'
+import type { ProcessId } from '@apus/shared/protocol'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { PeerRecord, RecordEnvelope } from '@libp2p/peer-record'
@@ -7,7 +9,7 @@ import { lpStream } from '@libp2p/utils'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { afterAll, expect, it } from 'vitest'
 import { z } from 'zod'
-import { decodeCanonical, encodeCanonical } from '../../shared/src/hashing/canonical.ts'
+import type { RequestProtocol } from '../../shared/src/p2p/requests.ts'
 import { eventually, type Peer, randomId, startPeer } from '../support/p2p.ts'
 
 const whoProtocol = {

@@ -1,6 +1,6 @@
-import type { RequestProtocol } from '@apus/shared'
 import { afterEach, expect, it } from 'vitest'
 import { z } from 'zod'
+import type { RequestProtocol } from '../../shared/src/p2p/requests.ts'
 import { eventually, type Peer, startPeer } from '../support/p2p.ts'
 
 const peers: Peer[] = []

@@ -1,17 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import {
-  ApusError,
-  answerRoot,
-  type Digest,
-  fetchAnswer,
-  type JobId,
-  type RequestProtocol,
-  serveAnswers,
-  toBase64Url,
-} from '@apus/shared'
+import { toBase64Url } from '@apus/shared/hashing'
+import { ApusError } from '@apus/shared/kit'
+import { answerRoot } from '@apus/shared/machine'
+import { serveAnswers } from '@apus/shared/p2p'
+import type { Digest, JobId } from '@apus/shared/protocol'
 import { lpStream } from '@libp2p/utils'
 import { afterEach, expect, it } from 'vitest'
 import { z } from 'zod'
+import { fetchAnswer } from '../../shared/src/p2p/answers.ts'
+import type { RequestProtocol } from '../../shared/src/p2p/requests.ts'
 import { eventually, type Peer, randomId, startPeer } from '../support/p2p.ts'
 
 const peers: Peer[] = []

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import type { Address, JobId } from '@apus/shared'
+import type { Address, JobId } from '@apus/shared/protocol'
 import { afterEach, expect, it } from 'vitest'
 import { eventually, randomId, startPeer } from '../support/p2p.ts'
 

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { type Evidence, evidenceRoots, fetchTrace, type JobId, serveTraces } from '@apus/shared'
+import { type Evidence, evidenceRoots } from '@apus/shared/machine'
+import { fetchTrace, serveTraces } from '@apus/shared/p2p'
+import type { JobId } from '@apus/shared/protocol'
 import { afterEach, expect, it } from 'vitest'
 import { type Peer, randomId, startPeer } from '../support/p2p.ts'
 

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createTokenizer, ggufVocabulary, type Tokenizer } from '@apus/shared'
+import { createTokenizer, ggufVocabulary, type Tokenizer } from '@apus/shared/tokenizer'
 import { getLlama, type Llama, type LlamaModel } from 'node-llama-cpp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { withGguf } from '../../node/src/models/gguf/read-gguf.ts'

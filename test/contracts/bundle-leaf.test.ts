@@ -1,6 +1,6 @@
+import { bundleLayout, decodeManifest } from '@apus/shared/machine'
 import { describe, expect, it } from 'vitest'
 import { checkLeaf } from '../../shared/src/machine/domain.ts'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { type Lua, loadInAos, loadInPlainLua, luaText } from '../support/lua-modules.ts'
 import { AWKWARD_SHAPES, randomBundle } from '../support/machine/random-model.ts'
 import { seededRandom } from '../support/random.ts'

@@ -1,14 +1,8 @@
-import {
-  accusedAnswer,
-  challengerMove,
-  type DisputeMessage,
-  type DisputeView,
-  promptTokensRoot,
-  type Retrace,
-  Said,
-} from '@apus/shared'
+import { accusedAnswer, challengerMove, type DisputeMessage, Said } from '@apus/shared/dispute'
+import { bundleLayout, decodeManifest, promptTokensRoot } from '@apus/shared/machine'
+import type { DisputeView } from '@apus/shared/protocol'
+import type { Retrace } from '@apus/shared/replay'
 import { expect, it } from 'vitest'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { APUS } from '../support/contracts.ts'
 import { Court } from '../support/dispute/court.ts'
 import { flipBit } from '../support/dispute/flip.ts'

@@ -1,6 +1,9 @@
-import { accusedAnswer, type DisputeMessage } from '@apus/shared'
+import { accusedAnswer, type DisputeMessage } from '@apus/shared/dispute'
+import { merkleLeaf } from '@apus/shared/hashing'
+import { bundleLayout, checkpointLeaf, decodeManifest } from '@apus/shared/machine'
 import { expect, it } from 'vitest'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
+import { merklePath } from '../../shared/src/hashing/merkle.ts'
+import { pieceLeaf } from '../../shared/src/machine/digests.ts'
 import { APUS, addressOf, digestOf } from '../support/contracts.ts'
 import { flipBit } from '../support/dispute/flip.ts'
 import { withWrongRow } from '../support/dispute/lies.ts'
@@ -222,8 +225,6 @@ it('refuses proofs in one message that prove nothing', async () => {
   const trial = await Trial.open()
   const [seat] = await trial.compute()
   const { job } = trial
-  const { merklePath, merkleLeaf } = await import('@apus/shared')
-  const { checkpointLeaf, pieceLeaf } = await import('../../shared/src/machine/index.ts')
   const run = trial.honest
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64')
   const proven = (leaf: Uint8Array, hashes: readonly Uint8Array[], at: number) => ({

@@ -1,6 +1,6 @@
-import type { Retrace } from '@apus/shared'
+import { bundleLayout, decodeManifest } from '@apus/shared/machine'
+import type { Retrace } from '@apus/shared/replay'
 import { describe, expect, it } from 'vitest'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { BASE_PRICE, TOKEN_PRICE } from '../support/contracts-cast.ts'
 import { flipBit } from '../support/dispute/flip.ts'
 import { pretending, stoppedAt, withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'

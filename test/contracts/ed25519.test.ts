@@ -7,7 +7,7 @@ import {
   sign,
   verify,
 } from 'node:crypto'
-import { nodeKey } from '@apus/shared'
+import { nodeKey } from '@apus/shared/p2p'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Lua, loadInAos, luaText } from '../support/lua-modules.ts'
 

@@ -1,19 +1,16 @@
+import { type DisputeMessage, equivocationProof } from '@apus/shared/dispute'
+import { type NodeKey, nodeKey } from '@apus/shared/p2p'
 import {
   type Address,
   commitmentOf,
-  type DisputeMessage,
-  equivocationMessage,
-  equivocationProof,
   type JobId,
-  type NodeKey,
-  nodeKey,
-  type OpenedCommitment,
   type ProcessId,
   type Result,
   resultRoot,
   signCommitment,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
 import { describe, expect, it } from 'vitest'
+import { equivocationMessage, type OpenedCommitment } from '../../shared/src/dispute/equivocation.ts'
 import { APUS, addressOf, digestOf, type Outcome } from '../support/contracts.ts'
 import {
   type Cast,

@@ -1,3 +1,19 @@
+import {
+  bitlen,
+  cosine,
+  decodeTile,
+  exp2n,
+  gumbel,
+  log2q,
+  mulrs,
+  type NoiseKey,
+  philox,
+  rsBig,
+  rsqrt,
+  SAT,
+  sigmoid,
+  sine,
+} from '@apus/shared/machine'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { activate } from '../../shared/src/machine/activation.ts'
 import {
@@ -7,7 +23,7 @@ import {
   decodeNode,
   encodeNode,
 } from '../../shared/src/machine/attention.ts'
-import { decodeTile, embedRow, linearRow } from '../../shared/src/machine/linear.ts'
+import { embedRow, linearRow } from '../../shared/src/machine/linear.ts'
 import {
   decodeParts,
   decodeScale,
@@ -17,7 +33,6 @@ import {
   normParts,
   normScale,
 } from '../../shared/src/machine/norm.ts'
-import { bitlen, mulrs, rsBig, SAT } from '../../shared/src/machine/numbers.ts'
 import { decodeA8, encodeA8, quantize } from '../../shared/src/machine/quantizer.ts'
 import {
   CACHE_LIMIT,
@@ -28,8 +43,6 @@ import {
   rotate,
   rowOf,
 } from '../../shared/src/machine/rows.ts'
-import { gumbel, type NoiseKey } from '../../shared/src/machine/sampler.ts'
-import { cosine, exp2n, log2q, philox, rsqrt, sigmoid, sine } from '../../shared/src/machine/scalars.ts'
 import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-modules.ts'
 import { type Case, compareOn, i32Bytes, of } from '../support/machine/lua-cases.ts'
 import { seededRandom } from '../support/random.ts'

@@ -1,4 +1,5 @@
-import { NetworkMirror, promptTokensRoot } from '@apus/shared'
+import { promptTokensRoot } from '@apus/shared/machine'
+import { NetworkMirror } from '@apus/shared/network'
 import { expect, it } from 'vitest'
 import { APUS, addressOf } from '../support/contracts.ts'
 import {

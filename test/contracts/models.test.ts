@@ -1,6 +1,9 @@
-import { findVoidLeaf, type ModelId, merkleLeaf, merklePath, promptTokensRoot } from '@apus/shared'
+import { findVoidLeaf } from '@apus/shared/dispute'
+import { merkleLeaf } from '@apus/shared/hashing'
+import { bundleLayout, decodeManifest, promptTokensRoot } from '@apus/shared/machine'
+import type { ModelId } from '@apus/shared/protocol'
 import { describe, expect, it } from 'vitest'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
+import { merklePath } from '../../shared/src/hashing/merkle.ts'
 import { APUS, addressOf, type Outcome } from '../support/contracts.ts'
 import {
   type Cast,

@@ -1,20 +1,11 @@
-import {
-  type Address,
-  address,
-  checkProof,
-  commitmentOf,
-  type DisputeMessage,
-  evidenceKey,
-  id32,
-  openingMove,
-  type ProofFile,
-  processId,
-  readProof,
-  tokensKey,
-  type Wallet,
-} from '@apus/shared'
+import type { Wallet } from '@apus/shared/arweave'
+import { type DisputeMessage, openingMove } from '@apus/shared/dispute'
+import { bundleLayout, decodeManifest } from '@apus/shared/machine'
+import { checkProof } from '@apus/shared/proofs'
+import { type Address, address, commitmentOf, id32, processId, tokensKey } from '@apus/shared/protocol'
 import { expect, it } from 'vitest'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
+import { type ProofFile, readProof } from '../../shared/src/proofs/proof-file.ts'
+import { evidenceKey } from '../../shared/src/protocol/dispute.ts'
 import { testWallet } from '../support/ao-units.ts'
 import { digestOf } from '../support/contracts.ts'
 import { altered } from '../support/dispute/altered.ts'

@@ -1,6 +1,7 @@
-import { ENDED, JOB_STATES, NETWORK_ACTIONS, TOKEN_ACTIONS } from '@apus/shared'
+import { ENDED, JOB_STATES } from '@apus/shared/protocol'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
+import { NETWORK_ACTIONS, TOKEN_ACTIONS } from '../../shared/src/protocol/actions.ts'
 import { APUS, addressOf, digestOf, type Outcome } from '../support/contracts.ts'
 import {
   type Cast,

@@ -1,7 +1,10 @@
+import { merkleLeaf } from '@apus/shared/hashing'
+import type { SamplerSettings } from '@apus/shared/protocol'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { merkleLeaf } from '../../shared/src/hashing/merkle.ts'
-import { decodeRanked, encodeRanked, Model, valueDigest } from '../../shared/src/machine/index.ts'
-import { type SamplerSettings, samplerSettings } from '../../shared/src/protocol/sampler.ts'
+import { valueDigest } from '../../shared/src/machine/digests.ts'
+import { Model } from '../../shared/src/machine/model.ts'
+import { decodeRanked, encodeRanked } from '../../shared/src/machine/sampler.ts'
+import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
 import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-modules.ts'
 import {
   type ProvenInput,

@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
-import { DEPOSIT_ACTIONS, JOB_STATES, NETWORK_ACTIONS, TOKEN_ACTIONS } from '@apus/shared'
+import { JOB_STATES } from '@apus/shared/protocol'
 import { expect, it } from 'vitest'
+import { DEPOSIT_ACTIONS, NETWORK_ACTIONS, TOKEN_ACTIONS } from '../../shared/src/protocol/actions.ts'
 
 const contracts = new URL('../../contracts-lua/', import.meta.url)
 const read = (path: string) => readFile(new URL(path, contracts), 'utf8')

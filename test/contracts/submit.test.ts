@@ -1,4 +1,4 @@
-import { promptDigest } from '@apus/shared'
+import { promptDigest } from '@apus/shared/protocol'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { APUS, addressOf, digestOf, type Tags } from '../support/contracts.ts'
 import {

@@ -1,23 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import {
-  type Address,
-  commitmentOf,
-  digest,
-  drawSeats,
-  type JobId,
-  merkleLeaf,
-  merkleRoot,
-  type ProcessId,
-  resultRoot,
-  samplerSettings,
-  seatSeed,
-  settingsDigest,
-  sha256,
-  toBase64Url,
-} from '@apus/shared'
+import { digest, merkleLeaf, merkleRoot, toBase64Url } from '@apus/shared/hashing'
+import { type Address, commitmentOf, type JobId, type ProcessId, resultRoot } from '@apus/shared/protocol'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { sha256 } from '../../shared/src/hashing/digest.ts'
+import { settingsDigest } from '../../shared/src/protocol/job.ts'
+import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
+import { drawSeats, seatSeed } from '../../shared/src/protocol/seat.ts'
 import { loadInAos, luaText } from '../support/lua-modules.ts'
 
 interface Vectors {

@@ -1,8 +1,8 @@
 import { appendFileSync, readFileSync, truncateSync } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { connectAo } from '@apus/shared/ao'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { connectAo } from '../../shared/src/ao/connect-ao.ts'
 import {
   aoConfig,
   evalLua,

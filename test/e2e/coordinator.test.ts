@@ -1,13 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import {
-  ENDED,
-  type JobId,
-  type JobView,
-  type NetworkFeed,
-  NODE_KEY_BYTES,
-  nodeKey,
-  Secret,
-} from '@apus/shared'
+import { Secret } from '@apus/shared/kit'
+import type { NetworkFeed } from '@apus/shared/network'
+import { NODE_KEY_BYTES, nodeKey } from '@apus/shared/p2p'
+import { ENDED, type JobId, type JobView } from '@apus/shared/protocol'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createBullmqBoard } from '../../coordinator/src/adapters/bullmq-board.ts'
 import { createMemoryBoard } from '../../coordinator/src/adapters/memory-board.ts'

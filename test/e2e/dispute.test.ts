@@ -3,24 +3,18 @@ import { randomBytes } from 'node:crypto'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import {
-  type AoConfig,
-  commitmentOf,
-  type Digest,
-  equivocationMessage,
-  type JobId,
-  type JobView,
-  NetworkFeed,
-  nodeKey,
-  openingMove,
-  provingBundle,
-  signCommitment,
-} from '@apus/shared'
+import type { AoConfig } from '@apus/shared/ao'
+import { openingMove } from '@apus/shared/dispute'
+import { NetworkFeed } from '@apus/shared/network'
+import { nodeKey } from '@apus/shared/p2p'
+import { commitmentOf, type Digest, type JobId, type JobView, signCommitment } from '@apus/shared/protocol'
+import { provingBundle } from '@apus/shared/replay'
 import { afterEach, expect, it } from 'vitest'
 import { wrongBit } from '../../deploy/localnet/wrong-bit.ts'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'
 import { oracleModel } from '../../node/src/engine/machine/oracle-model.ts'
 import { register } from '../../node/src/work/registration.ts'
+import { equivocationMessage } from '../../shared/src/dispute/equivocation.ts'
 import { LISTED_BUNDLE } from '../support/listed-bundle.ts'
 import { MODEL, type SmallNetwork, startSmallNetwork, until } from '../support/small-network.ts'
 

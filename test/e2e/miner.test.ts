@@ -1,17 +1,10 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import {
-  type Address,
-  connectAo,
-  createWallet,
-  type JobId,
-  type JobView,
-  loadWallet,
-  type ModelId,
-  NetworkClient,
-  type ProcessId,
-} from '@apus/shared'
+import { connectAo } from '@apus/shared/ao'
+import { createWallet, loadWallet } from '@apus/shared/arweave'
+import { NetworkClient } from '@apus/shared/network'
+import type { Address, JobId, JobView, ModelId, ProcessId } from '@apus/shared/protocol'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { createLlamaCppEngine } from '../../node/src/engine/llama-cpp/llama-cpp-engine.ts'

@@ -1,8 +1,7 @@
-import { merkleLeaf, merklePath } from '@apus/shared'
+import { encodeCanonical, merkleLeaf } from '@apus/shared/hashing'
+import { bundleLayout, decodeManifest, SHAPE_LIMITS } from '@apus/shared/machine'
 import { describe, expect, it } from 'vitest'
-import { encodeCanonical } from '../../shared/src/hashing/canonical.ts'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
-import { SHAPE_LIMITS } from '../../shared/src/machine/manifest.ts'
+import { merklePath } from '../../shared/src/hashing/merkle.ts'
 import { BalanceSheet, told } from '../support/balance-sheet.ts'
 import { APUS, addressOf } from '../support/contracts.ts'
 import {

@@ -1,22 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import {
-  type AoClient,
-  createHost,
-  ENDED,
-  errorCode,
-  type JobId,
-  type JobView,
-  type NetworkFeed,
-  NODE_KEY_BYTES,
-  nodeKey,
-  Requests,
-  sleep,
-  syncProtocol,
-  tasksProtocol,
-} from '@apus/shared'
+import type { AoClient } from '@apus/shared/ao'
+import { errorCode, sleep } from '@apus/shared/kit'
+import type { NetworkFeed } from '@apus/shared/network'
+import { createHost, NODE_KEY_BYTES, nodeKey, Requests, tasksProtocol } from '@apus/shared/p2p'
+import { ENDED, type JobId, type JobView } from '@apus/shared/protocol'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createMemoryBoard } from '../../coordinator/src/adapters/memory-board.ts'
 import { createCoordinator, type JobBoard } from '../../coordinator/src/coordinator.ts'
+import { syncProtocol } from '../../shared/src/p2p/protocols.ts'
 import { MODEL, type SmallNetwork, startSmallNetwork, until } from '../support/small-network.ts'
 
 const WINDOWS = {

@@ -1,5 +1,5 @@
+import { bundleLayout, decodeManifest } from '@apus/shared/machine'
 import { expect, it } from 'vitest'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { APUS } from '../support/contracts.ts'
 import { BASE_PRICE, seated, TOKEN_PRICE, tick } from '../support/contracts-cast.ts'
 import { flipBit } from '../support/dispute/flip.ts'

@@ -1,16 +1,18 @@
-import { evidenceRoots, openingMove, type Retrace } from '@apus/shared'
-import { expect, it } from 'vitest'
-import type { RunRequest } from '../../shared/src/machine/index.ts'
+import { openingMove } from '@apus/shared/dispute'
 import {
   bundleLayout,
   decodeManifest,
   EXP2,
+  evidenceRoots,
   LOG2,
+  type RunRequest,
   SIGMOID,
   SIN,
   type Tensor,
   tileOf,
-} from '../../shared/src/machine/index.ts'
+} from '@apus/shared/machine'
+import type { Retrace } from '@apus/shared/replay'
+import { expect, it } from 'vitest'
 import { BASE_PRICE, TOKEN_PRICE } from '../support/contracts-cast.ts'
 import { convicts, type Liar, Purses } from '../support/dispute/docket.ts'
 import { flipBit } from '../support/dispute/flip.ts'

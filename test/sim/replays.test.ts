@@ -1,17 +1,15 @@
+import { accusedAnswer, challengerMove, type DisputeMessage } from '@apus/shared/dispute'
+import { bundleLayout, decodeManifest } from '@apus/shared/machine'
 import {
+  type Address,
   commitmentOf,
   commitmentSalt,
-  type DisputeMessage,
   type JobId,
   type ProcessId,
   resultRoot,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
 import { describe, expect, it } from 'vitest'
 import { saltKey } from '../../node/src/work/run-job.ts'
-import { accusedAnswer } from '../../shared/src/dispute/accused-answer.ts'
-import { challengerMove } from '../../shared/src/dispute/challenger-move.ts'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
-import type { Address } from '../../shared/src/protocol/identity.ts'
 import { BalanceSheet } from '../support/balance-sheet.ts'
 import { APUS, addressOf, digestOf, UNIT } from '../support/contracts.ts'
 import { BASE_PRICE, type Miner, seated, stage, TOKEN_PRICE, tick } from '../support/contracts-cast.ts'

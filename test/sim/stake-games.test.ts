@@ -1,6 +1,6 @@
-import { ENDED } from '@apus/shared'
+import { bundleLayout, decodeManifest } from '@apus/shared/machine'
+import { ENDED } from '@apus/shared/protocol'
 import { describe, expect, it } from 'vitest'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
 import { BalanceSheet, told } from '../support/balance-sheet.ts'
 import { APUS, addressOf, DEPLOYER, type World } from '../support/contracts.ts'
 import {

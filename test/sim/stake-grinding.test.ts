@@ -1,5 +1,6 @@
-import { type Address, drawSeats, type JobId, seatSeed } from '@apus/shared'
+import type { Address, JobId } from '@apus/shared/protocol'
 import { describe, expect, it } from 'vitest'
+import { drawSeats, seatSeed } from '../../shared/src/protocol/seat.ts'
 import { BalanceSheet, told } from '../support/balance-sheet.ts'
 import { APUS, addressOf, digestOf, type Outcome } from '../support/contracts.ts'
 import {

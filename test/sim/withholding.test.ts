@@ -1,5 +1,5 @@
-import type { DisputeMessage } from '@apus/shared'
-import { bundleLayout, decodeManifest } from '../../shared/src/machine/index.ts'
+import type { DisputeMessage } from '@apus/shared/dispute'
+import { bundleLayout, decodeManifest } from '@apus/shared/machine'
 import { convicts, type Liar } from '../support/dispute/docket.ts'
 import { flipBit } from '../support/dispute/flip.ts'
 import { firstThatMatters, withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'

@@ -4,12 +4,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { type AoClient, type AoConfig, connectAo } from '@apus/shared/ao'
+import { createWallet, type Wallet } from '@apus/shared/arweave'
 import { type AoUnits, type AoUnitsOptions, startAoUnits } from '../../deploy/localnet/ao/start-ao-units.ts'
 import { ensureAosModule } from '../../deploy/setup/aos-module.mjs'
-import type { AoClient } from '../../shared/src/ao/ao-client.ts'
-import type { AoConfig } from '../../shared/src/ao/ao-config.ts'
-import { connectAo } from '../../shared/src/ao/connect-ao.ts'
-import { createWallet, type Wallet } from '../../shared/src/arweave/wallet.ts'
 
 export type UnitsAddress = Pick<AoUnits, 'urls' | 'authority' | 'scheduler' | 'moduleId'>
 export type AoMode = AoClient['mode']

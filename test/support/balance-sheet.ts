@@ -1,5 +1,6 @@
-import { type JobView, modelView } from '@apus/shared'
+import type { JobView } from '@apus/shared/protocol'
 import { expect } from 'vitest'
+import { modelView } from '../../shared/src/protocol/views.ts'
 import type { World } from './contracts.ts'
 
 /** Who is who among those whose wealth is watched. */

@@ -1,13 +1,7 @@
-import {
-  type Address,
-  digest,
-  ENDED,
-  type JobId,
-  type JobView,
-  MAX_CLOCK_STEP_MS,
-  MOVES_PER_TICK,
-  type SeatView,
-} from '@apus/shared'
+import { digest } from '@apus/shared/hashing'
+import { type Address, ENDED, type JobId, type JobView, type SeatView } from '@apus/shared/protocol'
+import { MAX_CLOCK_STEP_MS } from '../../shared/src/rounds/clock-seen.ts'
+import { MOVES_PER_TICK } from '../../shared/src/rounds/tick-plan.ts'
 
 export const WINDOWS = {
   draw: 600_000,

@@ -1,20 +1,18 @@
 import { createHmac } from 'node:crypto'
+import { merkleLeaf, merkleRoot, toBase64Url } from '@apus/shared/hashing'
+import { promptTokensRoot } from '@apus/shared/machine'
 import {
   commitmentOf,
   encodeTokens,
   type JobId,
   type JobView,
-  merkleLeaf,
-  merkleRoot,
   type ProcessId,
-  promptTokensRoot,
   type Result,
   resultRoot,
-  toBase64,
-  toBase64Url,
   tokenDigest,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
 import type { LuaValue } from '../../contracts-lua/tools/bundle.ts'
+import { toBase64 } from '../../shared/src/hashing/bytes.ts'
 import { APUS, addressOf, digestOf, type Outcome, type Tags, World } from './contracts.ts'
 import { LISTED_BUNDLE, listingOf } from './listed-bundle.ts'
 import type { MemoryBundle } from './machine/random-model.ts'

@@ -1,18 +1,11 @@
 import { createHash } from 'node:crypto'
-import {
-  type DisputeView,
-  disputeView,
-  type JobView,
-  jobView,
-  type MinerView,
-  minerView,
-  modelView,
-  type TotalsView,
-  totalsView,
-} from '@apus/shared'
+import type { DisputeView, JobView, MinerView } from '@apus/shared/protocol'
 import type { z } from 'zod'
 import { bundle, type LuaValue } from '../../contracts-lua/tools/bundle.ts'
 import type { AoResult } from '../../deploy/localnet/ao/ao-message.ts'
+import { disputeView } from '../../shared/src/protocol/dispute.ts'
+import { jobView } from '../../shared/src/protocol/job.ts'
+import { minerView, modelView, type TotalsView, totalsView } from '../../shared/src/protocol/views.ts'
 import { type AosTestProcess, loadAos } from './aos.ts'
 
 export type Tags = Readonly<Record<string, string | undefined>>

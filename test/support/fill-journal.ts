@@ -1,6 +1,7 @@
 // Writes a journal until the operating system refuses, then says how that looked and what a restart finds.
 import { randomBytes } from 'node:crypto'
-import { errorCode, type JobId } from '@apus/shared'
+import { errorCode } from '@apus/shared/kit'
+import type { JobId } from '@apus/shared/protocol'
 import { Journal } from '../../node/src/work/journal.ts'
 import { openJournalFile } from '../../node/src/work/journal-file.ts'
 

@@ -1,11 +1,11 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { RunRequest, RunResult } from '@apus/shared/machine'
 import { ensureSoftwareGpus } from '../../deploy/setup/software-gpu.mjs'
 import type { GpuInfo } from '../../node/src/engine/webgpu/gpu-device.ts'
 import type { GpuMachineOptions } from '../../node/src/engine/webgpu/gpu-machine.ts'
 import type { PrimitiveCase } from '../../node/src/engine/webgpu/primitive-cases.ts'
-import type { RunRequest, RunResult } from '../../shared/src/machine/index.ts'
 import type { Outcome } from './machine/churn.ts'
 
 export type GpuJob =

@@ -1,5 +1,8 @@
 // A coordinator that takes one task from the board and is killed with it in hand: argv is the Redis URL.
-import { type Address, createLogger, digest, type JobId, Secret } from '@apus/shared'
+
+import { digest } from '@apus/shared/hashing'
+import { createLogger, Secret } from '@apus/shared/kit'
+import type { Address, JobId } from '@apus/shared/protocol'
 import { createBullmqBoard } from '../../coordinator/src/adapters/bullmq-board.ts'
 import type { Task } from '../../coordinator/src/jobs/task.ts'
 

@@ -3,11 +3,11 @@ import {
   type Address,
   type JobId,
   type JobView,
-  jobView,
   type ModelId,
   promptDigest,
   type SeatView,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
+import { jobView } from '../../shared/src/protocol/job.ts'
 
 export const idOf = <T extends string>(): T => randomBytes(32).toString('base64url') as T
 

@@ -1,4 +1,5 @@
-import { merkleLeaf, merklePath } from '@apus/shared'
+import { merkleLeaf } from '@apus/shared/hashing'
+import { merklePath } from '../../shared/src/hashing/merkle.ts'
 import { type MemoryBundle, randomBundle } from './machine/random-model.ts'
 
 /** Data of List-Model for a verifiable class: the manifest and its path to the bundle's root. */

@@ -1,4 +1,5 @@
-import { answerRoot, digest, toBase64Url } from '@apus/shared'
+import { digest, toBase64Url } from '@apus/shared/hashing'
+import { answerRoot } from '@apus/shared/machine'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'
 
 /** A model that answers at once and always the same: what is left of a network's time when computing takes none. */

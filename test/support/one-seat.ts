@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
+import { toBase64Url } from '@apus/shared/hashing'
+import { ApusError } from '@apus/shared/kit'
+import { answerRoot } from '@apus/shared/machine'
 import {
   type Address,
-  ApusError,
-  answerRoot,
   commitmentOf,
   type Digest,
   type JobId,
@@ -10,8 +11,7 @@ import {
   type ProcessId,
   type Result,
   resultRoot,
-  toBase64Url,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
 import type { Generation, LoadedModel } from '../../node/src/engine/engine.ts'
 import type { Network } from '../../node/src/work/ports.ts'
 import { aJob, aSeat, idOf, PROMPT } from './jobs.ts'

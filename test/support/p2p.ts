@@ -1,20 +1,22 @@
 import { randomBytes } from 'node:crypto'
+import { createLogger } from '@apus/shared/kit'
 import {
-  type Address,
   Commitments,
   createHost,
-  createLogger,
-  type Digest,
   type Host,
   type HostOptions,
-  type JobId,
   type NodeKey,
   nodeKey,
-  type ProcessId,
   Requests,
+} from '@apus/shared/p2p'
+import {
+  type Address,
+  type Digest,
+  type JobId,
+  type ProcessId,
   type SignedCommitment,
   signCommitment,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
 
 export const randomId = <T extends string>(): T => randomBytes(32).toString('base64url') as T
 

@@ -2,23 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import {
-  type Address,
-  type AoClient,
-  type AoConfig,
-  connectAo,
-  createLogger,
-  type Logger,
-  type ModelId,
-  NetworkClient,
-  NetworkFeed,
-  NODE_KEY_BYTES,
-  type NodeKey,
-  nodeKey,
-  type ProcessId,
-  sleep,
-  type Wallet,
-} from '@apus/shared'
+import { type AoClient, type AoConfig, connectAo } from '@apus/shared/ao'
+import type { Wallet } from '@apus/shared/arweave'
+import { createLogger, type Logger, sleep } from '@apus/shared/kit'
+import { NetworkClient, NetworkFeed } from '@apus/shared/network'
+import { NODE_KEY_BYTES, type NodeKey, nodeKey } from '@apus/shared/p2p'
+import type { Address, ModelId, ProcessId } from '@apus/shared/protocol'
 import { deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { type RedisServer, startRedis } from '../../deploy/localnet/redis.ts'
 import { ensureWallet } from '../../deploy/localnet/wallets.ts'

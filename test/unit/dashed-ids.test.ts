@@ -1,6 +1,6 @@
+import { allowDashedIds } from '@apus/shared/kit'
 import { Command } from 'commander'
 import { expect, it } from 'vitest'
-import { allowDashedIds } from '../../shared/src/index.ts'
 
 const ID = `-${'a'.repeat(42)}`
 

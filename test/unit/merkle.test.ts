@@ -1,6 +1,7 @@
-import { merkleLeaf, merklePath, merkleRoot, verifyMerklePath } from '@apus/shared'
+import { merkleLeaf, merkleRoot } from '@apus/shared/hashing'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { merklePath, verifyMerklePath } from '../../shared/src/hashing/merkle.ts'
 
 const leavesOf = (n: number) =>
   Array.from({ length: n }, (_, i) => merkleLeaf('test', Buffer.from(`leaf ${i}`)))

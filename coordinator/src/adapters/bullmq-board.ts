@@ -1,4 +1,4 @@
-import { ApusError, type Logger, type Secret, sleep } from '@apus/shared'
+import { ApusError, type Logger, type Secret, sleep } from '@apus/shared/kit'
 import { DelayedError, type Job, Queue, Worker } from 'bullmq'
 import { Redis } from 'ioredis'
 import type { HandedOut, HandOut, JobBoard } from '../jobs/job-board.ts'

@@ -1,4 +1,6 @@
-import { type DisputeView, isOverdue, type Logger, Loop } from '@apus/shared'
+import { isOverdue } from '@apus/shared/dispute'
+import { type Logger, Loop } from '@apus/shared/kit'
+import type { DisputeView } from '@apus/shared/protocol'
 
 /** Clocks of disputes run for hours; a look at all of them is cheap (ms). */
 const LOOK_INTERVAL_MS = 5_000

@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net'
-import { ApusError, type JobView, jobId, type Logger } from '@apus/shared'
+import { ApusError, type Logger } from '@apus/shared/kit'
+import { type JobView, jobId } from '@apus/shared/protocol'
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import type { Registry } from 'prom-client'

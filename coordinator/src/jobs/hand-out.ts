@@ -1,4 +1,4 @@
-import type { Address, JobId, JobView, SeatView } from '@apus/shared'
+import type { Address, JobId, JobView, SeatView } from '@apus/shared/protocol'
 import type { HandedOut, HandOut } from './job-board.ts'
 import type { Task } from './task.ts'
 

@@ -1,15 +1,7 @@
-import {
-  type Address,
-  describeError,
-  errorCode,
-  type JobView,
-  type Logger,
-  type NetworkMirror,
-  type ProcessId,
-  type Registrations,
-  type Requests,
-  tasksProtocol,
-} from '@apus/shared'
+import { describeError, errorCode, type Logger } from '@apus/shared/kit'
+import type { NetworkMirror } from '@apus/shared/network'
+import { type Registrations, type Requests, tasksProtocol } from '@apus/shared/p2p'
+import type { Address, JobView, ProcessId } from '@apus/shared/protocol'
 import type { Answer } from './hand-out.ts'
 
 /** How long a miner may take to say whether it takes a task (ms). */

@@ -1,4 +1,4 @@
-import { type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared'
+import { type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared/kit'
 import type { HandOut, JobBoard } from './job-board.ts'
 import type { Task } from './task.ts'
 

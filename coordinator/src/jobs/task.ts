@@ -1,4 +1,12 @@
-import { address, digest, digestText, type JobView, jobId, type ProcessId, type SeatView } from '@apus/shared'
+import { digest } from '@apus/shared/hashing'
+import {
+  address,
+  digestText,
+  type JobView,
+  jobId,
+  type ProcessId,
+  type SeatView,
+} from '@apus/shared/protocol'
 import { z } from 'zod'
 
 /** One seat's share of a job, as the board keeps it. The id is a hash of the rest, so that posting twice is posting once. */

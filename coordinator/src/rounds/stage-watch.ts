@@ -1,4 +1,4 @@
-import type { JobId, JobState, JobView } from '@apus/shared'
+import type { JobId, JobState, JobView } from '@apus/shared/protocol'
 
 /** What a job waits for, in order; `done` is any end. */
 const STAGES = ['draw', 'commitments', 'audit', 'reveals', 'window', 'done'] as const

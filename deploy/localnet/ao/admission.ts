@@ -1,5 +1,5 @@
-import type { ParsedItem, Tag } from '../../../shared/src/arweave/data-item.ts'
-import { ApusError } from '../../../shared/src/kit/errors.ts'
+import type { ParsedItem, Tag } from '@apus/shared/arweave'
+import { ApusError } from '@apus/shared/kit'
 import { tagValue } from './ao-message.ts'
 
 const refused = (code: string, message: string): ApusError => new ApusError(code, message, { blame: 'peer' })

@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import { promisify } from 'node:util'
 import { crc32 } from 'node:zlib'
-import { ApusError } from '../../../shared/src/kit/errors.ts'
+import { ApusError } from '@apus/shared/kit'
 
 /** One thing written down: a small JSON header and the bytes it speaks of. */
 export interface LogEntry<Header> {

@@ -1,4 +1,4 @@
-import { ApusError } from '../../../shared/src/kit/errors.ts'
+import { ApusError } from '@apus/shared/kit'
 
 /** First and last byte asked for by a `Range` header, or undefined for the whole. Errors: `range-invalid`. */
 export function byteRange(

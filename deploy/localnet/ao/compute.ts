@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { ApusError } from '../../../shared/src/kit/errors.ts'
+import { ApusError } from '@apus/shared/kit'
 import type { ComputeAnswer, ComputeRequest } from './compute-worker.ts'
 
 /** The worker was ended by its watchdog or died, with all the processes it held. */

@@ -1,4 +1,4 @@
-import type { Logger } from '../../../shared/src/kit/logger.ts'
+import type { Logger } from '@apus/shared/kit'
 import type { Tag } from './ao-message.ts'
 import { BLOCK_MS } from './schedule.ts'
 import type { Units } from './units.ts'

@@ -1,4 +1,4 @@
-import { ApusError } from '../../../shared/src/kit/errors.ts'
+import { ApusError } from '@apus/shared/kit'
 
 export type GraphqlValue =
   | string

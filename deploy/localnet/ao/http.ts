@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { ApusError } from '../../../shared/src/kit/errors.ts'
+import { ApusError } from '@apus/shared/kit'
 
 export interface Exchange {
   readonly request: IncomingMessage

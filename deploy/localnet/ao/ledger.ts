@@ -1,6 +1,5 @@
-import { applyPatches, type PatchState } from '../../../shared/src/ao/patch-state.ts'
-import { type ParsedItem, parseDataItem } from '../../../shared/src/arweave/data-item.ts'
-import { type PostedTransaction, readTransaction } from '../../../shared/src/arweave/transaction.ts'
+import { applyPatches, type PatchState } from '@apus/shared/ao'
+import { type ParsedItem, type PostedTransaction, parseDataItem, readTransaction } from '@apus/shared/arweave'
 import type { AoResult, Tag } from './ao-message.ts'
 import { tagValue } from './ao-message.ts'
 import { AppendLog, type LogEntry, type LogPlace } from './append-log.ts'

@@ -1,6 +1,6 @@
+import { type ParsedItem, parseDataItem, verifyDataItem } from '@apus/shared/arweave'
+import { ApusError } from '@apus/shared/kit'
 import { z } from 'zod'
-import { type ParsedItem, parseDataItem, verifyDataItem } from '../../../shared/src/arweave/data-item.ts'
-import { ApusError } from '../../../shared/src/kit/errors.ts'
 import { type Exchange, type Route, readBody, readJson, sendBytes, sendJson } from './http.ts'
 import type { AoProcess } from './ledger.ts'
 import type { Units } from './units.ts'

@@ -1,6 +1,6 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { ApusError } from '../../../shared/src/kit/errors.ts'
+import { ApusError } from '@apus/shared/kit'
 
 /** Two programs that append to one log would destroy it. Returns the release. Errors: `dir-in-use`. */
 export function lockDirectory(dir: string): () => void {

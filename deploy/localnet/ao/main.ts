@@ -1,7 +1,6 @@
 import { join } from 'node:path'
+import { createLogger, describeError } from '@apus/shared/kit'
 import { Command, InvalidArgumentError } from 'commander'
-import { describeError } from '../../../shared/src/kit/errors.ts'
-import { createLogger } from '../../../shared/src/kit/logger.ts'
 import { ensureAosModule } from '../../setup/aos-module.mjs'
 import { startAoUnits } from './start-ao-units.ts'
 

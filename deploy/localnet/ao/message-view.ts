@@ -1,4 +1,4 @@
-import type { ParsedItem } from '../../../shared/src/arweave/data-item.ts'
+import type { ParsedItem } from '@apus/shared/arweave'
 import { type AoEnvironment, type AoMessage, tagValue } from './ao-message.ts'
 import type { AoProcess, Slot } from './ledger.ts'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { isPatch } from '../../../shared/src/ao/patch-state.ts'
-import type { ParsedItem, Tag } from '../../../shared/src/arweave/data-item.ts'
+import { isPatch } from '@apus/shared/ao'
+import type { ParsedItem, Tag } from '@apus/shared/arweave'
 import { duplicateNames } from './admission.ts'
 import { type AoResult, type OutgoingMessage, type OutgoingTag, tagValue } from './ao-message.ts'
 import type { AoProcess, Ledger } from './ledger.ts'

@@ -1,7 +1,7 @@
 import { readdirSync, rmSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Logger } from '../../../shared/src/kit/logger.ts'
+import type { Logger } from '@apus/shared/kit'
 import type { AoMessage, AoResult } from './ao-message.ts'
 import { ComputeLost, type ComputeThread } from './compute.ts'
 import type { ComputeAnswer, ComputeRequest } from './compute-worker.ts'

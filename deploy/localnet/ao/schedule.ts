@@ -5,7 +5,7 @@ import {
   parseDataItem,
   type SignedItem,
   signDataItemSync,
-} from '../../../shared/src/arweave/data-item.ts'
+} from '@apus/shared/arweave'
 import type { Ledger, LogHeader, UnitsEntry } from './ledger.ts'
 import type { UnitKey } from './unit-key.ts'
 

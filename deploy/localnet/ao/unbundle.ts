@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
+import { type ParsedItem, parseDataItem, verifyDataItem } from '@apus/shared/arweave'
 import { unbundleData } from 'arbundles'
-import { type ParsedItem, parseDataItem, verifyDataItem } from '../../../shared/src/arweave/data-item.ts'
 import { MAX_MESSAGE_BYTES } from './http.ts'
 
 /** Larger bundles stay readable as a whole, but their items are not looked up one by one. */

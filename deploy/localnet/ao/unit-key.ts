@@ -1,8 +1,8 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { addressOf, type SyncItemSigner } from '../../../shared/src/arweave/data-item.ts'
-import { ApusError } from '../../../shared/src/kit/errors.ts'
+import { addressOf, type SyncItemSigner } from '@apus/shared/arweave'
+import { ApusError } from '@apus/shared/kit'
 
 /** The key of the units: their one address is scheduler and authority at once. */
 export interface UnitKey extends SyncItemSigner {

@@ -2,7 +2,7 @@ import { createReadStream, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { appendFile, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
-import type { ProvedChunk } from '../../../shared/src/arweave/transaction.ts'
+import type { ProvedChunk } from '@apus/shared/arweave'
 import { SerialLane } from './serial-lane.ts'
 
 interface Arriving {

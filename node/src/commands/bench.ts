@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { ApusError, Q16_ONE } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
+import { Q16_ONE } from '@apus/shared/protocol'
 import { Command, Option } from 'commander'
 import type { GenerationRequest, LoadedModel } from '../engine/engine.ts'
 import { Engines, loadModels } from '../engines.ts'

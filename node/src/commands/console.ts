@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import type { Command } from 'commander'
 import { type Home, homeAt } from '../home/home.ts'
 

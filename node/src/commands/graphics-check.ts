@@ -1,5 +1,5 @@
 import { fork } from 'node:child_process'
-import { ApusError, errorCode } from '@apus/shared'
+import { ApusError, errorCode } from '@apus/shared/kit'
 import type { GpuInfo } from '../engine/webgpu/gpu-device.ts'
 
 /** What a graphics device says of itself, sizes in bytes. */

@@ -1,5 +1,7 @@
 import { join } from 'node:path'
-import { ApusError, findVoidLeaf, modelId } from '@apus/shared'
+import { findVoidLeaf } from '@apus/shared/dispute'
+import { ApusError } from '@apus/shared/kit'
+import { modelId } from '@apus/shared/protocol'
 import { Command } from 'commander'
 import { readSettings } from '../home/home.ts'
 import { DEFAULT_PLANES } from '../models/import/bundle-manifest.ts'

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { ApusError, parseApus, sleep } from '@apus/shared'
+import { ApusError, sleep } from '@apus/shared/kit'
+import { parseApus } from '@apus/shared/protocol'
 import { Command } from 'commander'
 import { Engines } from '../engines.ts'
 import { type Home, readSettings } from '../home/home.ts'

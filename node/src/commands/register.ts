@@ -1,4 +1,5 @@
-import { parseApus, systemClock } from '@apus/shared'
+import { systemClock } from '@apus/shared/kit'
+import { parseApus } from '@apus/shared/protocol'
 import { Command } from 'commander'
 import { readNodeKey, readSettings } from '../home/home.ts'
 import { openAccount } from '../open-miner.ts'

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createLogger } from '@apus/shared'
+import { createLogger } from '@apus/shared/kit'
 import { Command } from 'commander'
 import { Engines } from '../engines.ts'
 import { type Home, readSettings } from '../home/home.ts'

@@ -1,4 +1,4 @@
-import { formatApus } from '@apus/shared'
+import { formatApus } from '@apus/shared/protocol'
 import { Command } from 'commander'
 import { z } from 'zod'
 import { readSettings } from '../home/home.ts'

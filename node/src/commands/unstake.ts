@@ -1,4 +1,4 @@
-import { formatApus, parseApus } from '@apus/shared'
+import { formatApus, parseApus } from '@apus/shared/protocol'
 import { Command } from 'commander'
 import { readSettings } from '../home/home.ts'
 import { openAccount } from '../open-miner.ts'

@@ -1,30 +1,27 @@
 import {
-  type Address,
-  ApusError,
   accusedAnswer,
-  type Clock,
   challengerMove,
   type DisputeMessage,
+  isOverdue,
+  openingMove,
+  Said,
+} from '@apus/shared/dispute'
+import { fromBase64 } from '@apus/shared/hashing'
+import { ApusError, type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared/kit'
+import type { Evidence } from '@apus/shared/machine'
+import type { NetworkMirror } from '@apus/shared/network'
+import {
+  type Address,
   type DisputeView,
   decodeTokens,
-  describeError,
-  type Evidence,
-  errorCode,
-  fromBase64,
-  isOverdue,
   type JobView,
-  type Logger,
-  Loop,
-  type NetworkMirror,
-  openingMove,
   type ProcessId,
-  type Retrace,
-  Said,
   type SeatView,
   type SignedCommitment,
   type StatementView,
   tokensKey,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
+import type { Retrace } from '@apus/shared/replay'
 import { type Duty, duties } from './next-duty.ts'
 import type { Retraces } from './retraces.ts'
 

@@ -1,6 +1,8 @@
 import { mkdir, readdir, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { decodeCanonical, type Evidence, encodeCanonical, type JobId } from '@apus/shared'
+import { decodeCanonical, encodeCanonical } from '@apus/shared/hashing'
+import type { Evidence } from '@apus/shared/machine'
+import type { JobId } from '@apus/shared/protocol'
 import { z } from 'zod'
 
 /** Leaves of a run are asked for until its window is over; a week covers every network's. */

@@ -1,13 +1,12 @@
-import {
-  type Address,
-  type DisputeMessage,
-  type DisputeView,
-  equivocationProof,
-  type JobView,
-  type ProcessId,
-  type SeatView,
-  type SignedCommitment,
-} from '@apus/shared'
+import { type DisputeMessage, equivocationProof } from '@apus/shared/dispute'
+import type {
+  Address,
+  DisputeView,
+  JobView,
+  ProcessId,
+  SeatView,
+  SignedCommitment,
+} from '@apus/shared/protocol'
 
 /** What a miner has to do about disputes now; it follows from what is published and from nothing else. */
 export type Duty =

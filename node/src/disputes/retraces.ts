@@ -1,4 +1,7 @@
-import { ApusError, type JobView, promptTokensRoot, type Retrace, tokenDigest } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
+import { promptTokensRoot } from '@apus/shared/machine'
+import { type JobView, tokenDigest } from '@apus/shared/protocol'
+import type { Retrace } from '@apus/shared/replay'
 import type { PromptSource, ServedModels } from '../work/ports.ts'
 import { findPrompt } from '../work/prompt.ts'
 

@@ -1,4 +1,6 @@
-import type { Evidence, PromptFormat, Retrace, SamplerSettings } from '@apus/shared'
+import type { Evidence } from '@apus/shared/machine'
+import type { PromptFormat, SamplerSettings } from '@apus/shared/protocol'
+import type { Retrace } from '@apus/shared/replay'
 
 /** A way to run models. Nodes of one `class` produce equal bytes for equal requests. */
 export interface Engine {

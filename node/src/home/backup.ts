@@ -1,6 +1,8 @@
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { ApusError, type NodeKey, readConfig, type Wallet, walletOf } from '@apus/shared'
+import { type Wallet, walletOf } from '@apus/shared/arweave'
+import { ApusError, readConfig } from '@apus/shared/kit'
+import type { NodeKey } from '@apus/shared/p2p'
 import { z } from 'zod'
 import { writeNew } from './home.ts'
 

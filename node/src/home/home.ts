@@ -2,19 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, open, readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import {
-  ApusError,
-  createWallet,
-  errorCode,
-  loadWallet,
-  NODE_KEY_BYTES,
-  type NodeKey,
-  nodeKey,
-  readConfig,
-  readConfigFile,
-  saveWallet,
-  type Wallet,
-} from '@apus/shared'
+import { createWallet, loadWallet, saveWallet, type Wallet } from '@apus/shared/arweave'
+import { ApusError, errorCode, readConfig, readConfigFile } from '@apus/shared/kit'
+import { NODE_KEY_BYTES, type NodeKey, nodeKey } from '@apus/shared/p2p'
 import { type Settings, settingsSchema } from './settings.ts'
 
 const SETTINGS_FILE = 'config.json'

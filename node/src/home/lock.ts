@@ -3,7 +3,7 @@ import { unlink } from 'node:fs/promises'
 import { createConnection, createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import type { Home } from './home.ts'
 
 /** The kernel's limit on the path of a socket, less its end mark. */

@@ -1,13 +1,7 @@
-import {
-  ApusError,
-  checkVocabulary,
-  createTokenizer,
-  decodeCanonical,
-  encodeCanonical,
-  type PromptFormat,
-  type Tokenizer,
-  type Vocabulary,
-} from '@apus/shared'
+import { decodeCanonical, encodeCanonical } from '@apus/shared/hashing'
+import { ApusError } from '@apus/shared/kit'
+import type { PromptFormat } from '@apus/shared/protocol'
+import { checkVocabulary, createTokenizer, type Tokenizer, type Vocabulary } from '@apus/shared/tokenizer'
 import { z } from 'zod'
 import { promptFrame } from './chat-template.ts'
 

@@ -1,4 +1,5 @@
-import { ApusError, type PromptFormat } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
+import type { PromptFormat } from '@apus/shared/protocol'
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja'
 import { z } from 'zod'
 

@@ -1,5 +1,5 @@
-import { type ModelId, modelId } from '@apus/shared'
 import { decodeManifest, MACHINE_CLASS } from '@apus/shared/machine'
+import { type ModelId, modelId } from '@apus/shared/protocol'
 import type { Engine } from '../engine/engine.ts'
 import { BundleFile } from './store/bundle-file.ts'
 

@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 
 /** Throws `aborted` once the signal has fired. */
 export function stopIfAborted(signal: AbortSignal | undefined): void {

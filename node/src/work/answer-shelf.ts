@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Digest, digestText, type JobId } from '@apus/shared'
+import { type Digest, digestText, type JobId } from '@apus/shared/protocol'
 import { z } from 'zod'
 
 /** Answers stay until nobody can dispute or ask for them any more, a week like the jobs on AO. */

@@ -1,4 +1,5 @@
-import { type Address, type JobId, type JobView, sleep } from '@apus/shared'
+import { sleep } from '@apus/shared/kit'
+import type { Address, JobId, JobView } from '@apus/shared/protocol'
 import { seatOf } from './next-step.ts'
 import type { ServedModels } from './ports.ts'
 import type { Work } from './work.ts'

@@ -1,4 +1,4 @@
-import type { JobView, SeatView } from '@apus/shared'
+import type { JobView, SeatView } from '@apus/shared/protocol'
 
 const STATE_ORDER: Readonly<Record<JobView['state'], number>> = {
   submitted: 0,

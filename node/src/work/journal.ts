@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { ApusError, type Digest, digestText, id32, type JobId, jobId, type Result } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
+import { type Digest, digestText, id32, type JobId, jobId, type Result } from '@apus/shared/protocol'
 import { z } from 'zod'
 import type { JournalFile } from './journal-file.ts'
 import type { Recorded } from './next-step.ts'

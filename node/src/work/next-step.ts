@@ -1,4 +1,4 @@
-import { type Address, ENDED, type JobState, type JobView, type SeatView } from '@apus/shared'
+import { type Address, ENDED, type JobState, type JobView, type SeatView } from '@apus/shared/protocol'
 
 /** A message that AO took but that never showed in the published state is sent again after this pause. */
 export const RESEND_AFTER_MS = 60_000

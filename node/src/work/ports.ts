@@ -1,4 +1,5 @@
-import type { JobId, ModelId, NetworkClient, NetworkFeed, SignedCommitment } from '@apus/shared'
+import type { NetworkClient, NetworkFeed } from '@apus/shared/network'
+import type { JobId, ModelId, SignedCommitment } from '@apus/shared/protocol'
 import type { LoadedModel } from '../engine/engine.ts'
 
 /** What the miner sends to and reads from the network process; `NetworkClient` is one. */

@@ -1,4 +1,5 @@
-import { ApusError, describeError, type JobView, MAX_PROMPT_BYTES, promptDigest } from '@apus/shared'
+import { ApusError, describeError } from '@apus/shared/kit'
+import { type JobView, MAX_PROMPT_BYTES, promptDigest } from '@apus/shared/protocol'
 import type { PromptSource } from './ports.ts'
 
 /**

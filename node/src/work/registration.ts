@@ -1,4 +1,6 @@
-import { type Address, ApusError, type MinerView, type NodeKey, signBinding } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
+import type { NodeKey } from '@apus/shared/p2p'
+import { type Address, type MinerView, signBinding } from '@apus/shared/protocol'
 import type { Network } from './ports.ts'
 
 /** A binding is signed for a year and renewed in its last month, so that a node that runs never loses it. */

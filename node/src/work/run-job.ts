@@ -1,19 +1,18 @@
 import { hkdfSync } from 'node:crypto'
+import { toBase64Url } from '@apus/shared/hashing'
+import { ApusError } from '@apus/shared/kit'
+import { answerRoot, promptTokensRoot } from '@apus/shared/machine'
 import {
   type Address,
-  ApusError,
-  answerRoot,
   commitmentOf,
   commitmentSalt,
   type Digest,
   encodeTokens,
   type JobView,
   type ProcessId,
-  promptTokensRoot,
   resultRoot,
-  toBase64Url,
   tokenDigest,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
 import type { Generation, LoadedModel } from '../engine/engine.ts'
 import type { Computed } from './journal.ts'
 

@@ -1,19 +1,14 @@
+import { ApusError, type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared/kit'
+import type { NodeKey } from '@apus/shared/p2p'
 import {
   type Address,
-  ApusError,
-  type Clock,
-  describeError,
   ENDED,
-  errorCode,
   type JobId,
   type JobView,
-  type Logger,
-  Loop,
   MAX_INLINE_ANSWER_BYTES,
-  type NodeKey,
   type SeatView,
   signCommitment,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
 import type { EvidenceShelf } from '../disputes/evidence-shelf.ts'
 import type { AnswerShelf } from './answer-shelf.ts'
 import { isOlder } from './job-order.ts'

@@ -1,13 +1,15 @@
+import { toBase64, toHashes } from '../hashing/bytes.ts'
+import { wholeTree } from '../hashing/known-tree.ts'
 import { ApusError } from '../kit/errors.ts'
-import { pieceLeaf } from '../machine/commitments.ts'
+import { pieceLeaf } from '../machine/digests.ts'
 import { planStage, stageCount } from '../machine/plan.ts'
 import { choosesAt } from '../machine/plan-parts.ts'
+import { isAdvice, showsValues } from '../machine/steps.ts'
+import { digestOfLeaves, valueLeaf } from '../machine/value-tree.ts'
 import type { DisputeView } from '../protocol/dispute.ts'
-import { isAdvice, showsOperations, showsValues } from './chunks.ts'
-import { type DisputeMessage, proven, toBase64, toHashes } from './message.ts'
-import type { Retrace } from './retrace.ts'
-import { type DisputeTree, leavesOfTree, shownNodes, wholeTree } from './trees.ts'
-import { digestOfLeaves, valueLeaf } from './value-tree.ts'
+import type { Retrace } from '../replay/replay.ts'
+import { type DisputeMessage, proven } from './message.ts'
+import { type DisputeTree, leavesOfTree, shownNodes, showsOperations } from './trees.ts'
 
 /**
  * What the accused owes to a dispute whose turn is its own, from nothing but a re-run: the same answer whenever it is

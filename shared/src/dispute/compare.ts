@@ -1,5 +1,5 @@
+import type { Evidence } from '../machine/run-leaves.ts'
 import type { StatementView } from '../protocol/dispute.ts'
-import type { Evidence } from './evidence.ts'
 import { brokenCheckpoint } from './one-message-proof.ts'
 
 /** Where another run first shows that it is not this one. */

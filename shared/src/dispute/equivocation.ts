@@ -1,8 +1,9 @@
+import { toBase64 } from '../hashing/bytes.ts'
 import type { ProcessId } from '../protocol/identity.ts'
 import type { JobView, SeatView } from '../protocol/job.ts'
 import { commitmentOf } from '../protocol/round.ts'
-import { commitmentBytes, type SignedCommitment } from '../protocol/statement.ts'
-import { type DisputeMessage, toBase64 } from './message.ts'
+import { commitmentBytes, type SignedCommitment } from '../protocol/signed-commitment.ts'
+import type { DisputeMessage } from './message.ts'
 
 /** A signed commitment and what it opens to. */
 export interface OpenedCommitment {

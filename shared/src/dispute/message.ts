@@ -1,3 +1,4 @@
+import { toBase64, toHashes } from '../hashing/bytes.ts'
 import type { ACCUSED_MOVES, CHALLENGER_MOVES } from '../protocol/dispute.ts'
 
 type OneMessageProof = 'Prove-Structure' | 'Prove-Answer' | 'Prove-Equivocation'
@@ -15,26 +16,8 @@ export interface DisputeMessage {
   readonly data?: unknown
 }
 
-const HASH = 32
-
-export const toBase64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')
-export const fromBase64 = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'base64'))
-
-/** Hashes one after the other. */
-export const toHashes = (hashes: readonly Uint8Array[]): string => Buffer.concat(hashes).toString('base64')
-
-export function fromHashes(text: string): Uint8Array[] {
-  const bytes = fromBase64(text)
-  return Array.from({ length: Math.floor(bytes.length / HASH) }, (_, i) =>
-    bytes.slice(i * HASH, (i + 1) * HASH),
-  )
-}
-
 /** A leaf with its path, as messages carry it. */
 export const proven = (leaf: Uint8Array, path: readonly Uint8Array[]) => ({
   leaf: toBase64(leaf),
   path: toHashes(path),
 })
-
-export const equalBytes = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
-  a !== undefined && b !== undefined && Buffer.compare(a, b) === 0

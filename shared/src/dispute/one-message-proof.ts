@@ -1,12 +1,12 @@
+import { fromBase64, fromHashes } from '../hashing/bytes.ts'
 import { toBase64Url } from '../hashing/digest.ts'
 import { merkleLeaf } from '../hashing/merkle.ts'
+import { rootOfRange } from '../hashing/merkle-proof.ts'
 import { ApusError } from '../kit/errors.ts'
-import { checkpointLeaf, pieceLeaf } from '../machine/commitments.ts'
+import { checkpointLeaf, pieceLeaf } from '../machine/digests.ts'
 import { decodePieces, pieceAddress, piecesInLeaf } from '../machine/layout.ts'
 import type { RunTerms } from '../machine/plan-parts.ts'
 import type { DisputePayload, StatementView } from '../protocol/dispute.ts'
-import { fromBase64, fromHashes } from './message.ts'
-import { rootOfRange } from './value-tree.ts'
 
 const CHECKPOINT_BYTES = 41
 const TOKEN_BYTES = 4

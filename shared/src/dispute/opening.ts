@@ -1,15 +1,16 @@
 import { toBase64Url } from '../hashing/digest.ts'
+import { wholeTree } from '../hashing/known-tree.ts'
 import { merkleRoot } from '../hashing/merkle.ts'
-import { checkpointLeaf } from '../machine/commitments.ts'
+import { checkpointLeaf } from '../machine/digests.ts'
+import { promptLeaves } from '../machine/prompt-tree.ts'
+import { type Evidence, fittingEvidence } from '../machine/run-leaves.ts'
 import type { StatementView } from '../protocol/dispute.ts'
+import type { Retrace } from '../replay/replay.ts'
 import { structureProof } from './challenger-move.ts'
 import { firstDifference } from './compare.ts'
-import { type Evidence, fittingEvidence } from './evidence.ts'
 import { type DisputeMessage, proven } from './message.ts'
 import { brokenCheckpoint } from './one-message-proof.ts'
-import { promptLeaves } from './prompt-tree.ts'
-import type { Retrace } from './retrace.ts'
-import { isSameTree, wholeTree } from './trees.ts'
+import { isSameTree } from './trees.ts'
 
 export interface Claim {
   readonly job: string

@@ -1,15 +1,15 @@
-import { pageLeaf, pieceLeaf } from '../machine/commitments.ts'
+import { KnownTree, wholeTree } from '../hashing/known-tree.ts'
+import { pageLeaf, pieceLeaf } from '../machine/digests.ts'
 import { embeddingLeaf, thresholdLeaf } from '../machine/inputs.ts'
+import { pageLeafCount, pairIndex } from '../machine/pages.ts'
 import { planStage } from '../machine/plan.ts'
+import { promptLeaves } from '../machine/prompt-tree.ts'
 import type { Chunk, Input } from '../machine/steps.ts'
+import { valueLeaf, valuePath } from '../machine/value-tree.ts'
 import type { StatementView } from '../protocol/dispute.ts'
-import { KnownTree } from './known-tree.ts'
-import { promptLeaves } from './prompt-tree.ts'
-import type { Retrace } from './retrace.ts'
-import type { Said } from './said.ts'
-import type { StageValues } from './stage-values.ts'
-import { pageLeafCount, pairIndex, wholeTree } from './trees.ts'
-import { valueLeaf, valuePath } from './value-tree.ts'
+import type { Retrace } from '../replay/replay.ts'
+import type { StageValues } from '../replay/stage-values.ts'
+import type { Said } from './seat-answers.ts'
 
 const TOKENS_PER_LEAF = 64
 

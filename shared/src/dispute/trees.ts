@@ -1,11 +1,17 @@
 import { toBase64Url } from '../hashing/digest.ts'
 import { merkleRoot } from '../hashing/merkle.ts'
-import { checkpointLeaf, pieceLeaf } from '../machine/commitments.ts'
-import { PAGE_ROWS } from '../machine/rows.ts'
-import type { DISPUTE_TREES, StatementView } from '../protocol/dispute.ts'
-import { LEVEL_STEP, MAX_LEVEL_NODES } from '../protocol/dispute.ts'
-import { KnownTree } from './known-tree.ts'
-import type { Retrace } from './retrace.ts'
+import { checkpointLeaf, pieceLeaf } from '../machine/digests.ts'
+import { pageLeafCount } from '../machine/pages.ts'
+import { planStage, stageCount } from '../machine/plan.ts'
+import type { RunTerms } from '../machine/plan-parts.ts'
+import {
+  type DISPUTE_TREES,
+  LEVEL_STEP,
+  MAX_LEVEL_NODES,
+  MAX_SHOWN_OPERATIONS,
+  type StatementView,
+} from '../protocol/dispute.ts'
+import type { Retrace } from '../replay/replay.ts'
 
 export type DisputeTree = (typeof DISPUTE_TREES)[number]
 
@@ -28,21 +34,8 @@ export function isSameTree(run: Retrace, statement: StatementView, tree: Dispute
   return toBase64Url(merkleRoot([...leavesOfTree(run, tree)])) === named
 }
 
-/** K/V leaves of a run of `count` chosen tokens: one K and one V page for each block of 64 positions, layer and head. */
-export function pageLeafCount({ terms }: Pick<Retrace, 'terms'>, count: number): number {
-  const { layers, kvHeads } = terms.manifest
-  return Math.ceil((terms.promptLength + count - 1) / PAGE_ROWS) * layers * kvHeads * 2
-}
-
 export function treeSize(run: Pick<Retrace, 'terms'>, tree: DisputeTree, count: number): number {
   return tree === 'pages' ? pageLeafCount(run, count) : count
-}
-
-/** A tree of which all leaves are known. */
-export function wholeTree(leaves: readonly Uint8Array[]): KnownTree {
-  const tree = new KnownTree(leaves.length)
-  tree.setAll(0, 0, leaves)
-  return tree
 }
 
 /** The lowest level that one answer can show whole. */
@@ -73,18 +66,10 @@ export function shownNodes(count: number, level: number, node: number): number {
   return Math.min(2 ** (levelAbove(count, level) - level), width - node)
 }
 
-/** K/V pair of a page leaf, and where it lies. */
-export function pairPlace({ terms }: Pick<Retrace, 'terms'>, pair: number) {
-  const { layers, kvHeads } = terms.manifest
-  const perPage = layers * kvHeads
-  return {
-    page: Math.floor(pair / perPage),
-    layer: Math.floor((pair % perPage) / kvHeads),
-    head: pair % kvHeads,
-  }
+/** Whether the operations of a position are shown together with its stages. */
+export function showsOperations(terms: RunTerms, position: number): boolean {
+  let count = 0
+  for (let stage = 0; stage < stageCount(terms, position); stage++)
+    count += planStage(terms, position, stage).length
+  return count <= MAX_SHOWN_OPERATIONS
 }
-
-export const pairIndex = (
-  { terms }: Pick<Retrace, 'terms'>,
-  { page, layer, head }: { readonly page: number; readonly layer: number; readonly head: number },
-): number => (page * terms.manifest.layers + layer) * terms.manifest.kvHeads + head

@@ -1,23 +1,27 @@
-export * from './bundle-domain.ts'
-export * from './commitments.ts'
-export * from './domain.ts'
-export * from './engine.ts'
-export * from './inputs.ts'
-export * from './layout.ts'
-export * from './linear.ts'
-export * from './manifest.ts'
-export * from './model.ts'
-export * from './numbers.ts'
-export * from './oracle.ts'
-export * from './plan.ts'
-export { choosesAt, type RunTerms } from './plan-parts.ts'
-export * from './quantizer.ts'
-export * from './recompute.ts'
-export * from './rows.ts'
-export * from './sampler.ts'
-export * from './scalars.ts'
-export * from './sequence.ts'
-export * from './steps.ts'
-export * from './stop.ts'
-export * from './tables.ts'
-export * from './trace.ts'
+export { BundleDomain, type BundleLeaves, inDomain } from './bundle-domain.ts'
+export { answerRoot, bundleLeaf, checkpointLeaf, encodeCheckpoint, residualDigest } from './digests.ts'
+export { EMBEDDING_SHIFTS, MAX_MULTIPLIER, MAX_PIECE_BYTES, SHIFTS } from './domain.ts'
+export { feeding, type MachineEngine, type RunRequest, type RunResult } from './engine.ts'
+export {
+  type BundleLayout,
+  bundleLayout,
+  decodePieces,
+  PIECES_PER_LEAF,
+  piecesInLeaf,
+  type Tensor,
+  TOKENIZER_LEAF,
+  tileOf,
+} from './layout.ts'
+export { decodeTile, GROUP, SEGMENT, tileRows } from './linear.ts'
+export { decodeManifest, longestContext, MACHINE_CLASS, type Manifest, SHAPE_LIMITS } from './manifest.ts'
+export type { BundleReader } from './model.ts'
+export { bitlen, mulrs, rs, rsBig, SAT, satBig } from './numbers.ts'
+export { checkRequest, Oracle, recentTokens } from './oracle.ts'
+export { promptTokensRoot } from './prompt-tree.ts'
+export { LEAF_VALUES } from './quantizer.ts'
+export { angle, firstRows } from './rows.ts'
+export { type Evidence, evidenceRoots } from './run-leaves.ts'
+export { gumbel, jobNoise, type NoiseKey } from './sampler.ts'
+export { cosine, exp2n, log2q, philox, rsqrt, sigmoid, sine } from './scalars.ts'
+export { STOP_LOOKBACK, type StopFlag, stopFlag } from './stop.ts'
+export { EXP2, LOG2, SIGMOID, SIN } from './tables.ts'

@@ -1,5 +1,5 @@
 import { ApusError } from '../kit/errors.ts'
-import { encodeCheckpoint, pageLeaf, residualDigest } from './commitments.ts'
+import { encodeCheckpoint, pageLeaf, residualDigest } from './digests.ts'
 import type { MachineEngine, RunRequest, RunResult } from './engine.ts'
 import type { Manifest } from './manifest.ts'
 import { type BundleReader, Model } from './model.ts'

@@ -1,4 +1,4 @@
-import { operationDigest } from './commitments.ts'
+import { operationDigest } from './digests.ts'
 import type { RunRequest } from './engine.ts'
 import type { Model } from './model.ts'
 import { recentTokens } from './oracle.ts'

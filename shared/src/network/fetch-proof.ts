@@ -1,9 +1,9 @@
 import { z } from 'zod'
 import type { AoClient } from '../ao/ao-client.ts'
 import type { GatewayClient } from '../arweave/gateway-client.ts'
-import { fromBase64 } from '../dispute/message.ts'
-import { type ProofFile, proofFileSchema } from '../dispute/proof-file.ts'
+import { fromBase64 } from '../hashing/bytes.ts'
 import { ApusError } from '../kit/errors.ts'
+import { type ProofFile, proofFileSchema } from '../proofs/proof-file.ts'
 import {
   answerMessageKey,
   type DisputeView,
@@ -14,7 +14,7 @@ import {
 } from '../protocol/dispute.ts'
 import type { Address, ProcessId } from '../protocol/identity.ts'
 import type { JobView, SeatView } from '../protocol/job.ts'
-import { readCommitmentBytes } from '../protocol/statement.ts'
+import { readCommitmentBytes } from '../protocol/signed-commitment.ts'
 import { fetchSigned, type OfWallet } from './fetch-signed.ts'
 import type { NetworkFeed } from './network-feed.ts'
 

@@ -1,7 +1,7 @@
 import type { AoClient } from '../ao/ao-client.ts'
 import { addressOf, verifyItemFields } from '../arweave/data-item.ts'
-import type { SignedMessage } from '../dispute/signed-messages.ts'
 import { ApusError } from '../kit/errors.ts'
+import type { SignedMessage } from '../proofs/signed-messages.ts'
 import type { Address, ProcessId } from '../protocol/identity.ts'
 
 /** A message to the network as the accused's wallet signed it, and the wallet's public key (base64url). */

@@ -1,7 +1,7 @@
 import { toBase64Url } from '../hashing/digest.ts'
 import { ApusError } from '../kit/errors.ts'
+import { answerRoot } from '../machine/digests.ts'
 import type { Digest, JobId } from '../protocol/identity.ts'
-import { answerRoot } from '../tokenizer/answer.ts'
 import type { Host } from './host.ts'
 import { answersProtocol } from './protocols.ts'
 import type { RequestOptions, Requests } from './requests.ts'

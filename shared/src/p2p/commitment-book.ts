@@ -1,6 +1,6 @@
 import { sha256 } from '../hashing/digest.ts'
 import type { Address, JobId } from '../protocol/identity.ts'
-import { encodeCommitment, type SignedCommitment } from '../protocol/statement.ts'
+import { encodeCommitment, type SignedCommitment } from '../protocol/signed-commitment.ts'
 
 /** A seat may retract and commit again; more different statements than this for one seat say nothing new. */
 const MAX_PER_SEAT = 4

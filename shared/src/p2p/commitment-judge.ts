@@ -1,6 +1,6 @@
 import { errorCode } from '../kit/errors.ts'
 import type { Address, JobId, ProcessId } from '../protocol/identity.ts'
-import { decodeCommitment, type SignedCommitment, verifyCommitment } from '../protocol/statement.ts'
+import { decodeCommitment, type SignedCommitment, verifyCommitment } from '../protocol/signed-commitment.ts'
 
 /** What a node knows of the network when it judges a commitment. */
 export interface CommitmentFacts {

@@ -1,5 +1,5 @@
 import { createPeerScoreParams, createTopicScoreParams } from '@chainsafe/libp2p-gossipsub/score'
-import { MAX_COMMITMENT_BYTES } from '../protocol/statement.ts'
+import { MAX_COMMITMENT_BYTES } from '../protocol/signed-commitment.ts'
 
 /** A gossip frame carries up to a few messages and control lists; larger ones are skipped unread. */
 const MAX_GOSSIP_FRAME_BYTES = 256 * 1024

@@ -3,7 +3,7 @@ import { publicKeyFromRaw } from '@libp2p/crypto/keys'
 import { peerIdFromPublicKey } from '@libp2p/peer-id'
 import { Secret } from '../kit/config.ts'
 import { ApusError } from '../kit/errors.ts'
-import type { Sign } from '../protocol/statement.ts'
+import type { Sign } from '../protocol/signed-commitment.ts'
 
 export const NODE_KEY_BYTES = 32
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { digestText, jobId, processId } from '../protocol/identity.ts'
 import { jobView, MAX_NEW_TOKENS, MAX_PROMPT_BYTES } from '../protocol/job.ts'
-import { MAX_COMMITMENT_BYTES } from '../protocol/statement.ts'
+import { MAX_COMMITMENT_BYTES } from '../protocol/signed-commitment.ts'
 import type { RequestProtocol } from './requests.ts'
 
 const KB = 1024

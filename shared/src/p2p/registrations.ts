@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../kit/time.ts'
 import type { Address, ProcessId } from '../protocol/identity.ts'
-import { verifyBinding } from '../protocol/statement.ts'
+import { verifyBinding } from '../protocol/signed-commitment.ts'
 import type { MinerView } from '../protocol/views.ts'
 
 interface Binding {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { type Evidence, type EvidenceRoots, evidenceRoots } from '../dispute/evidence.ts'
 import { ApusError } from '../kit/errors.ts'
+import { type Evidence, type EvidenceRoots, evidenceRoots } from '../machine/run-leaves.ts'
 import { type JobId, jobId, processId } from '../protocol/identity.ts'
 import type { Host } from './host.ts'
 import type { RequestOptions, RequestProtocol, Requests } from './requests.ts'

@@ -1,6 +1,5 @@
 import { z } from 'zod'
-import { digest, toBase64Url } from '../hashing/digest.ts'
-import { merkleLeaf, merkleRoot } from '../hashing/merkle.ts'
+import { digest } from '../hashing/digest.ts'
 import { statementView } from './dispute.ts'
 import { address, amount, digestText, id32, jobId, modelId } from './identity.ts'
 import { samplerLine, samplerSettings } from './sampler.ts'
@@ -102,19 +101,6 @@ export type PromptFormat = z.infer<typeof promptFormat>
 /** What shapes the answer besides model and prompt: bound in the result root. */
 export const settingsDigest = (job: Pick<JobView, 'sampler' | 'stop' | 'maxTokens'>): string =>
   digest('apus/settings', samplerLine(job.sampler), digest('apus/stop', ...job.stop), String(job.maxTokens))
-
-const PROMPT_LEAF_TOKENS = 64
-
-/** Merkle root over u32 little-endian token ids, 64 a leaf (the machine's prompt tree), so one token is provable. */
-export function promptTokensRoot(tokens: readonly number[]): string {
-  const bytes = Buffer.alloc(tokens.length * 4)
-  for (const [i, token] of tokens.entries()) bytes.writeUInt32LE(token, i * 4)
-  const leaves: Uint8Array[] = []
-  for (let at = 0; at < bytes.length; at += PROMPT_LEAF_TOKENS * 4) {
-    leaves.push(merkleLeaf('apus.machine.1/prompt', bytes.subarray(at, at + PROMPT_LEAF_TOKENS * 4)))
-  }
-  return toBase64Url(merkleRoot(leaves))
-}
 
 /** Hash of a prompt's text: `promptHash` of a job. */
 export const promptDigest = (prompt: string): string => digest('apus/prompt', prompt)

@@ -1,13 +1,5 @@
-import { merkleLeaf, merkleRoot } from '../hashing/merkle.ts'
-
-const ANSWER_PIECE = 'apus/answer-piece'
-
 /** A stop string has at most 64 characters; 64 pieces bound what its proof must open. */
 const STOP_LOOKBACK = 64
-
-/** Merkle root over the pieces (bytes) of the chosen tokens, in order. */
-export const answerRoot = (pieces: readonly Uint8Array[]): Uint8Array =>
-  merkleRoot(pieces.map(piece => merkleLeaf(ANSWER_PIECE, piece)))
 
 /**
  * The answer that pieces spell: their bytes as UTF-8 (a broken character becomes U+FFFD), without the one leading

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
+import type { MachineEngine, RunRequest } from '@apus/shared/machine'
 import { noise } from '../../../node/src/engine/machine/seeded-bundle.ts'
-import type { MachineEngine, RunRequest } from '../../../shared/src/machine/index.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 
 /** Over the edge of a page. */

@@ -1,3 +1,4 @@
+import { inDomain, type Manifest } from '@apus/shared/machine'
 import { SeededBundle } from '../../../node/src/engine/machine/seeded-bundle.ts'
 import { compileForwardPass, type Dispatch } from '../../../node/src/engine/webgpu/forward-pass.ts'
 import type { GpuDevice } from '../../../node/src/engine/webgpu/gpu-device.ts'
@@ -8,7 +9,6 @@ import { LeafStream } from '../../../node/src/engine/webgpu/leaf-stream.ts'
 import { loadWeights } from '../../../node/src/engine/webgpu/load-weights.ts'
 import { tableWords } from '../../../node/src/engine/webgpu/table-words.ts'
 import type { LinearTuning } from '../../../node/src/engine/webgpu/tuning.ts'
-import { inDomain, type Manifest } from '../../../shared/src/machine/index.ts'
 
 interface KernelTime {
   readonly name: string

@@ -1,5 +1,5 @@
+import type { Manifest } from '@apus/shared/machine'
 import { DEFAULT_PLANES } from '../../../node/src/models/import/bundle-manifest.ts'
-import type { Manifest } from '../../../shared/src/machine/index.ts'
 
 /** Shapes of models that people run; the weights are seeded. */
 interface Size {

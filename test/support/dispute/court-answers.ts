@@ -1,16 +1,14 @@
-import { isAdvice, operationsOfStage, showsOperations } from '../../../shared/src/dispute/chunks.ts'
-import { equalBytes, fromBase64, fromHashes } from '../../../shared/src/dispute/message.ts'
-import { pageLeafCount, pairPlace } from '../../../shared/src/dispute/trees.ts'
-import { digestOfLeaves, rootOfRange, valueLeaf } from '../../../shared/src/dispute/value-tree.ts'
-import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
-import {
-  checkpointLeaf,
-  pageLeaf,
-  pieceLeaf,
-  planStage,
-  type RunTerms,
-  stageCount,
-} from '../../../shared/src/machine/index.ts'
+import { fromBase64, toBase64Url } from '@apus/shared/hashing'
+import { checkpointLeaf } from '@apus/shared/machine'
+import { showsOperations } from '../../../shared/src/dispute/trees.ts'
+import { equalBytes, fromHashes } from '../../../shared/src/hashing/bytes.ts'
+import { rootOfRange } from '../../../shared/src/hashing/merkle-proof.ts'
+import { pageLeaf, pieceLeaf } from '../../../shared/src/machine/digests.ts'
+import { pageLeafCount, pairPlace } from '../../../shared/src/machine/pages.ts'
+import { operationsOfStage, planStage, stageCount } from '../../../shared/src/machine/plan.ts'
+import type { RunTerms } from '../../../shared/src/machine/plan-parts.ts'
+import { isAdvice } from '../../../shared/src/machine/steps.ts'
+import { digestOfLeaves, valueLeaf } from '../../../shared/src/machine/value-tree.ts'
 import { type DisputePayload, disputePayloads } from '../../../shared/src/protocol/dispute.ts'
 import { type CourtJob, refuse } from './court-job.ts'
 

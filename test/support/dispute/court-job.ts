@@ -1,5 +1,5 @@
-import type { RunTerms } from '../../../shared/src/machine/index.ts'
-import type { StatementView } from '../../../shared/src/protocol/dispute.ts'
+import type { StatementView } from '@apus/shared/protocol'
+import type { RunTerms } from '../../../shared/src/machine/plan-parts.ts'
 
 /** What a court knows of the job and of the seat before anybody speaks. */
 export interface CourtJob {

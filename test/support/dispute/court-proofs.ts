@@ -1,15 +1,11 @@
-import { equalBytes, fromBase64, fromHashes } from '../../../shared/src/dispute/message.ts'
-import { rootOfRange } from '../../../shared/src/dispute/value-tree.ts'
-import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
-import { merkleLeaf } from '../../../shared/src/hashing/merkle.ts'
-import {
-  checkpointLeaf,
-  decodePieces,
-  pieceAddress,
-  pieceLeaf,
-  piecesInLeaf,
-} from '../../../shared/src/machine/index.ts'
-import { disputePayloads, type StatementView } from '../../../shared/src/protocol/dispute.ts'
+import { fromBase64, merkleLeaf, toBase64Url } from '@apus/shared/hashing'
+import { checkpointLeaf, decodePieces, piecesInLeaf } from '@apus/shared/machine'
+import type { StatementView } from '@apus/shared/protocol'
+import { equalBytes, fromHashes } from '../../../shared/src/hashing/bytes.ts'
+import { rootOfRange } from '../../../shared/src/hashing/merkle-proof.ts'
+import { pieceLeaf } from '../../../shared/src/machine/digests.ts'
+import { pieceAddress } from '../../../shared/src/machine/layout.ts'
+import { disputePayloads } from '../../../shared/src/protocol/dispute.ts'
 import { type CourtJob, refuse } from './court-job.ts'
 
 interface Shown {

@@ -1,40 +1,29 @@
+import { type DisputeMessage, Said } from '@apus/shared/dispute'
+import { fromBase64, toBase64Url } from '@apus/shared/hashing'
+import type { DisputeView } from '@apus/shared/protocol'
 import { ZodError } from 'zod'
+import { judgeStep } from '../../../shared/src/dispute/referee.ts'
+import {
+  type DisputeTree,
+  firstLevel,
+  shownNodes,
+  showsOperations,
+  treeSize,
+} from '../../../shared/src/dispute/trees.ts'
+import { equalBytes, fromHashes, toBase64, toHashes } from '../../../shared/src/hashing/bytes.ts'
+import { KnownTree } from '../../../shared/src/hashing/known-tree.ts'
+import { sealRoot } from '../../../shared/src/hashing/merkle.ts'
+import { pairPlace } from '../../../shared/src/machine/pages.ts'
+import { operationsOfStage, planStage, stageCount } from '../../../shared/src/machine/plan.ts'
 import {
   cutLeaves,
   isAdvice,
   isCheck,
-  operationsOfStage,
-  showsOperations,
+  type Operation,
   showsValues,
-} from '../../../shared/src/dispute/chunks.ts'
-import { KnownTree } from '../../../shared/src/dispute/known-tree.ts'
-import {
-  type DisputeMessage,
-  equalBytes,
-  fromBase64,
-  fromHashes,
-  toBase64,
-  toHashes,
-} from '../../../shared/src/dispute/message.ts'
-import { judgeStep } from '../../../shared/src/dispute/referee.ts'
-import { Said } from '../../../shared/src/dispute/said.ts'
-import {
-  type DisputeTree,
-  firstLevel,
-  pairPlace,
-  shownNodes,
-  treeSize,
-} from '../../../shared/src/dispute/trees.ts'
-import { digestOfLeaves, valueLeaf } from '../../../shared/src/dispute/value-tree.ts'
-import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
-import { sealRoot } from '../../../shared/src/hashing/merkle.ts'
-import { type Operation, planStage, stageCount } from '../../../shared/src/machine/index.ts'
-import {
-  type DisputeView,
-  disputePayloads,
-  evidenceKey,
-  LEVEL_STEP,
-} from '../../../shared/src/protocol/dispute.ts'
+} from '../../../shared/src/machine/steps.ts'
+import { digestOfLeaves, valueLeaf } from '../../../shared/src/machine/value-tree.ts'
+import { disputePayloads, evidenceKey, LEVEL_STEP } from '../../../shared/src/protocol/dispute.ts'
 import { checkOperations, checkPages, checkStages } from './court-answers.ts'
 import { type CourtJob, Refused, refuse } from './court-job.ts'
 import { demandBrokenRule, demandWrongPiece } from './court-proofs.ts'

@@ -1,4 +1,6 @@
-import type { DisputeMessage, DisputeView, Retrace } from '@apus/shared'
+import type { DisputeMessage } from '@apus/shared/dispute'
+import type { DisputeView } from '@apus/shared/protocol'
+import type { Retrace } from '@apus/shared/replay'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { worth } from '../balance-sheet.ts'
 import { APUS, type World } from '../contracts.ts'

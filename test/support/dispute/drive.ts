@@ -1,4 +1,5 @@
-import { accusedAnswer, type DisputeMessage, type DisputeView } from '@apus/shared'
+import { accusedAnswer, type DisputeMessage } from '@apus/shared/dispute'
+import type { DisputeView } from '@apus/shared/protocol'
 import { expect } from 'vitest'
 import type { Side, Trial } from './trial.ts'
 

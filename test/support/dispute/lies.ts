@@ -1,12 +1,8 @@
-import { evidenceRoots, type Retrace } from '@apus/shared'
-import {
-  encodeCheckpoint,
-  Page,
-  pageLeaf,
-  planStage,
-  type StopFlag,
-  valueDigest,
-} from '../../../shared/src/machine/index.ts'
+import { encodeCheckpoint, evidenceRoots, type StopFlag } from '@apus/shared/machine'
+import type { Retrace } from '@apus/shared/replay'
+import { pageLeaf, valueDigest } from '../../../shared/src/machine/digests.ts'
+import { planStage } from '../../../shared/src/machine/plan.ts'
+import { Page } from '../../../shared/src/machine/rows.ts'
 
 const PAGE_ROWS = 64
 

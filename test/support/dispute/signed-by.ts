@@ -1,5 +1,5 @@
+import type { Wallet } from '@apus/shared/arweave'
 import { signDataItem } from '../../../shared/src/arweave/data-item.ts'
-import type { Wallet } from '../../../shared/src/arweave/wallet.ts'
 
 /** A message to a process as a wallet signs it, as proof files carry it. */
 export async function signedBy(

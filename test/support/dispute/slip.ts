@@ -1,17 +1,11 @@
-import type { Retrace } from '@apus/shared'
-import {
-  choosesAt,
-  encodeCheckpoint,
-  Model,
-  type OperationListener,
-  Page,
-  type PositionTrace,
-  pageLeavesOf,
-  runTerms,
-  Sequence,
-  type StopFlag,
-  tracePosition,
-} from '../../../shared/src/machine/index.ts'
+import { encodeCheckpoint, type StopFlag } from '@apus/shared/machine'
+import type { Retrace } from '@apus/shared/replay'
+import { Model } from '../../../shared/src/machine/model.ts'
+import { pageLeavesOf } from '../../../shared/src/machine/oracle.ts'
+import { choosesAt } from '../../../shared/src/machine/plan-parts.ts'
+import { Page } from '../../../shared/src/machine/rows.ts'
+import { type OperationListener, Sequence } from '../../../shared/src/machine/sequence.ts'
+import { type PositionTrace, runTerms, tracePosition } from '../../../shared/src/machine/trace.ts'
 import type { MemoryBundle } from '../machine/random-model.ts'
 import { pretending } from './lies.ts'
 import type { Trial } from './trial.ts'

@@ -1,24 +1,16 @@
+import { accusedAnswer, challengerMove, type DisputeMessage, openingMove, Said } from '@apus/shared/dispute'
+import { type Evidence, jobNoise, promptTokensRoot, type RunRequest } from '@apus/shared/machine'
 import {
-  accusedAnswer,
-  challengerMove,
-  type DisputeMessage,
   type DisputeView,
-  type Evidence,
   encodeTokens,
-  OracleRetrace,
-  openingMove,
-  promptTokensRoot,
-  provingBundle,
   type Result,
-  type Retrace,
-  Said,
+  type SamplerSettings,
   type StatementView,
-  samplerSettings,
-  toBase64,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
+import { OracleRetrace, provingBundle, type Retrace } from '@apus/shared/replay'
 import type { LuaValue } from '../../../contracts-lua/tools/bundle.ts'
-import { jobNoise, type RunRequest } from '../../../shared/src/machine/index.ts'
-import type { SamplerSettings } from '../../../shared/src/protocol/sampler.ts'
+import { toBase64 } from '../../../shared/src/hashing/bytes.ts'
+import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { digestOf, type Outcome, type World } from '../contracts.ts'
 import {
   BASE_PRICE,

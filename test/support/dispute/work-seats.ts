@@ -1,4 +1,4 @@
-import type { Retrace } from '@apus/shared'
+import type { Retrace } from '@apus/shared/replay'
 import { type Miner, seated, tick } from '../contracts-cast.ts'
 import { statementOf } from './play.ts'
 import type { Side, Trial } from './trial.ts'

@@ -1,15 +1,10 @@
-import {
-  encodeA8,
-  encodeRow,
-  noiseKey,
-  Page,
-  quantize,
-  readInput,
-  recompute,
-  rowOf,
-  SAT,
-  type Step,
-} from '../../../shared/src/machine/index.ts'
+import { SAT } from '@apus/shared/machine'
+import { readInput } from '../../../shared/src/machine/inputs.ts'
+import { encodeA8, quantize } from '../../../shared/src/machine/quantizer.ts'
+import { recompute } from '../../../shared/src/machine/recompute.ts'
+import { encodeRow, Page, rowOf } from '../../../shared/src/machine/rows.ts'
+import { noiseKey } from '../../../shared/src/machine/sampler.ts'
+import type { Step } from '../../../shared/src/machine/steps.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { type Random, seededRandom } from '../random.ts'
 import { anyStored } from './golden.ts'

@@ -1,4 +1,4 @@
-import type { MachineEngine, RunRequest, RunResult } from '../../../shared/src/machine/index.ts'
+import type { MachineEngine, RunRequest, RunResult } from '@apus/shared/machine'
 import { seededRandom } from '../random.ts'
 
 /** More than machines of tests have room for. */

@@ -1,17 +1,24 @@
-import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
-import { merkleRoot } from '../../../shared/src/hashing/merkle.ts'
+import { merkleRoot, toBase64Url } from '@apus/shared/hashing'
 import {
   checkpointLeaf,
-  noiseKey,
+  cosine,
+  exp2n,
+  gumbel,
+  log2q,
+  mulrs,
   Oracle,
+  philox,
   type RunRequest,
   type RunResult,
-} from '../../../shared/src/machine/index.ts'
-import { mulrs, rs, SAT } from '../../../shared/src/machine/numbers.ts'
+  rs,
+  rsqrt,
+  SAT,
+  sigmoid,
+  sine,
+} from '@apus/shared/machine'
 import { quantize } from '../../../shared/src/machine/quantizer.ts'
 import { rowOf } from '../../../shared/src/machine/rows.ts'
-import { gumbel } from '../../../shared/src/machine/sampler.ts'
-import { cosine, exp2n, log2q, philox, rsqrt, sigmoid, sine } from '../../../shared/src/machine/scalars.ts'
+import { noiseKey } from '../../../shared/src/machine/sampler.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { type Random, seededRandom } from '../random.ts'
 import { AWKWARD_SHAPES, type ModelShape, randomBundle } from './random-model.ts'

@@ -1,16 +1,9 @@
-import { KnownTree } from '../../../shared/src/dispute/known-tree.ts'
-import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
-import { merkleLeaf, merkleRoot } from '../../../shared/src/hashing/merkle.ts'
-import {
-  decodeRanked,
-  embeddingLeaf,
-  type Input,
-  type Operation,
-  pieceLeaf,
-  readInput,
-  runLeaves,
-  thresholdLeaf,
-} from '../../../shared/src/machine/index.ts'
+import { merkleLeaf, merkleRoot, toBase64Url } from '@apus/shared/hashing'
+import { KnownTree } from '../../../shared/src/hashing/known-tree.ts'
+import { pieceLeaf, runLeaves } from '../../../shared/src/machine/digests.ts'
+import { embeddingLeaf, readInput, thresholdLeaf } from '../../../shared/src/machine/inputs.ts'
+import { decodeRanked } from '../../../shared/src/machine/sampler.ts'
+import type { Input, Operation } from '../../../shared/src/machine/steps.ts'
 import type { MemoryBundle } from './random-model.ts'
 import type { TracedRun } from './traced-run.ts'
 

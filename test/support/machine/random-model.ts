@@ -1,6 +1,4 @@
-import { encodeCanonical } from '../../../shared/src/hashing/canonical.ts'
-import { toBase64Url } from '../../../shared/src/hashing/digest.ts'
-import { merkleLeaf, merkleRoot } from '../../../shared/src/hashing/merkle.ts'
+import { encodeCanonical, merkleLeaf, merkleRoot, toBase64Url } from '@apus/shared/hashing'
 import {
   type BundleReader,
   bundleLayout,
@@ -8,12 +6,12 @@ import {
   GROUP,
   LEAF_VALUES,
   type Manifest,
-  manifestSchema,
   piecesInLeaf,
   SEGMENT,
   type Tensor,
   tileOf,
-} from '../../../shared/src/machine/index.ts'
+} from '@apus/shared/machine'
+import { manifestSchema } from '../../../shared/src/machine/manifest.ts'
 import { type Random, seededRandom } from '../random.ts'
 
 /** What a seeded model is made from; `wild` makes it of extreme numbers, so that everything saturates somewhere. */

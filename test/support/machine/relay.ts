@@ -1,4 +1,4 @@
-import type { MachineEngine, RunRequest, RunResult } from '../../../shared/src/machine/index.ts'
+import type { MachineEngine, RunRequest, RunResult } from '@apus/shared/machine'
 
 /** The run twice, the second begun just after the first has told its last token, when steps may be under way still. */
 export async function relay(machine: MachineEngine, request: RunRequest): Promise<RunResult[]> {

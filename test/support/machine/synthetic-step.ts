@@ -1,28 +1,17 @@
+import { merkleLeaf, merkleRoot } from '@apus/shared/hashing'
+import { tileOf } from '@apus/shared/machine'
 import { sha256 } from '../../../shared/src/hashing/digest.ts'
-import { merkleLeaf, merkleRoot, sealRoot } from '../../../shared/src/hashing/merkle.ts'
+import { sealRoot } from '../../../shared/src/hashing/merkle.ts'
 import { encodeNode } from '../../../shared/src/machine/attention.ts'
-import {
-  embeddingLeaf,
-  encodeA8,
-  encodeRanked,
-  encodeRow,
-  type Input,
-  type Operation,
-  operationDigest,
-  Page,
-  type PlaneCount,
-  pageLeaf,
-  pieceLeaf,
-  planStage,
-  quantize,
-  type RunTerms,
-  recompute,
-  rowOf,
-  runLeaves,
-  stageCount,
-  thresholdLeaf,
-  tileOf,
-} from '../../../shared/src/machine/index.ts'
+import { operationDigest, pageLeaf, pieceLeaf, runLeaves } from '../../../shared/src/machine/digests.ts'
+import { embeddingLeaf, thresholdLeaf } from '../../../shared/src/machine/inputs.ts'
+import { planStage, stageCount } from '../../../shared/src/machine/plan.ts'
+import type { RunTerms } from '../../../shared/src/machine/plan-parts.ts'
+import { encodeA8, type PlaneCount, quantize } from '../../../shared/src/machine/quantizer.ts'
+import { recompute } from '../../../shared/src/machine/recompute.ts'
+import { encodeRow, Page, rowOf } from '../../../shared/src/machine/rows.ts'
+import { encodeRanked } from '../../../shared/src/machine/sampler.ts'
+import type { Input, Operation } from '../../../shared/src/machine/steps.ts'
 import { seededRandom } from '../random.ts'
 import { type ProvenInput, promptLeaves, promptRoot, rangePath, valueHash } from './proofs.ts'
 

@@ -1,17 +1,10 @@
-import {
-  type BundleReader,
-  type InputSource,
-  Model,
-  Oracle,
-  Page,
-  type PositionTrace,
-  type RunRequest,
-  type RunResult,
-  type RunTerms,
-  runTerms,
-  Sequence,
-  tracePosition,
-} from '../../../shared/src/machine/index.ts'
+import { type BundleReader, Oracle, type RunRequest, type RunResult } from '@apus/shared/machine'
+import type { InputSource } from '../../../shared/src/machine/inputs.ts'
+import { Model } from '../../../shared/src/machine/model.ts'
+import type { RunTerms } from '../../../shared/src/machine/plan-parts.ts'
+import { Page } from '../../../shared/src/machine/rows.ts'
+import { Sequence } from '../../../shared/src/machine/sequence.ts'
+import { type PositionTrace, runTerms, tracePosition } from '../../../shared/src/machine/trace.ts'
 
 export interface TracedRun {
   readonly model: Model

@@ -2,6 +2,15 @@ import { readFileSync } from 'node:fs'
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { applyPatches, readState } from '@apus/shared/ao'
+import {
+  loadWallet,
+  parseDataItem,
+  saveWallet,
+  signDataItemSync,
+  verifyDataItem,
+  walletOf,
+} from '@apus/shared/arweave'
 import { DataItem } from 'arbundles'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -11,15 +20,9 @@ import { cronSchedules } from '../../../deploy/localnet/ao/cron.ts'
 import { nextChain } from '../../../deploy/localnet/ao/schedule.ts'
 import { openUnitKey } from '../../../deploy/localnet/ao/unit-key.ts'
 import type { AoResultPage } from '../../../shared/src/ao/ao-client.ts'
-import { applyPatches, readState } from '../../../shared/src/ao/patch-state.ts'
 import { watchProcess } from '../../../shared/src/ao/watch-process.ts'
-import {
-  parseDataItem,
-  signDataItem,
-  signDataItemSync,
-  verifyDataItem,
-} from '../../../shared/src/arweave/data-item.ts'
-import { loadWallet, saveWallet, walletAddress, walletOf } from '../../../shared/src/arweave/wallet.ts'
+import { signDataItem } from '../../../shared/src/arweave/data-item.ts'
+import { walletAddress } from '../../../shared/src/arweave/wallet.ts'
 import { testWallet } from '../../support/ao-units.ts'
 
 const patch = (tags: Record<string, unknown>) => ({

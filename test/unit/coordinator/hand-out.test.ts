@@ -1,4 +1,5 @@
-import { type Address, digest, type JobId, type JobView, type SeatView } from '@apus/shared'
+import { digest } from '@apus/shared/hashing'
+import type { Address, JobId, JobView, SeatView } from '@apus/shared/protocol'
 import { describe, expect, test } from 'vitest'
 import { type Answer, handOutTo, LEASE_MS } from '../../../coordinator/src/jobs/hand-out.ts'
 import { taskOf } from '../../../coordinator/src/jobs/task.ts'

@@ -1,14 +1,9 @@
-import {
-  type Address,
-  type ClockSeen,
-  digest,
-  type JobId,
-  type JobView,
-  nextMove,
-  type SeatView,
-  wallTimeOf,
-} from '@apus/shared'
+import { digest } from '@apus/shared/hashing'
+import type { Address, JobId, JobView, SeatView } from '@apus/shared/protocol'
+import type { ClockSeen } from '@apus/shared/rounds'
 import { describe, expect, test } from 'vitest'
+import { wallTimeOf } from '../../../shared/src/rounds/clock-seen.ts'
+import { nextMove } from '../../../shared/src/rounds/next-move.ts'
 import { blankJob, minerOf } from '../../support/contract-model.ts'
 
 const NOW = 1_000_000_000

@@ -1,12 +1,6 @@
-import {
-  type Address,
-  createLogger,
-  ENDED,
-  type JobId,
-  type JobView,
-  RoundKeeper,
-  type SeatView,
-} from '@apus/shared'
+import { createLogger } from '@apus/shared/kit'
+import { type Address, ENDED, type JobId, type JobView, type SeatView } from '@apus/shared/protocol'
+import { RoundKeeper } from '@apus/shared/rounds'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { ContractModel, type Fate, WINDOWS } from '../../support/contract-model.ts'

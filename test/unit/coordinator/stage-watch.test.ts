@@ -1,4 +1,5 @@
-import { digest, type JobId, type JobState } from '@apus/shared'
+import { digest } from '@apus/shared/hashing'
+import type { JobId, JobState } from '@apus/shared/protocol'
 import { expect, test } from 'vitest'
 import { StageWatch } from '../../../coordinator/src/rounds/stage-watch.ts'
 import { blankJob } from '../../support/contract-model.ts'

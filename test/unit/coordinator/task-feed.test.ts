@@ -1,4 +1,6 @@
-import { type Address, ApusError, createLogger, digest, type JobId } from '@apus/shared'
+import { digest } from '@apus/shared/hashing'
+import { ApusError, createLogger } from '@apus/shared/kit'
+import type { Address, JobId } from '@apus/shared/protocol'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createMemoryBoard } from '../../../coordinator/src/adapters/memory-board.ts'
 import type { JobBoard } from '../../../coordinator/src/jobs/job-board.ts'

@@ -1,14 +1,14 @@
+import { digest } from '@apus/shared/hashing'
+import type { JobId } from '@apus/shared/protocol'
+import { describe, expect, test } from 'vitest'
 import {
-  digest,
-  type JobId,
   MOVES_PER_TICK,
   pauseAfter,
   planTick,
   type Watched,
   type Wish,
   watch,
-} from '@apus/shared'
-import { describe, expect, test } from 'vitest'
+} from '../../../shared/src/rounds/tick-plan.ts'
 import { blankJob, minerOf } from '../../support/contract-model.ts'
 
 const NOW = 1_000_000

@@ -1,7 +1,7 @@
+import type { MachineEngine, RunResult } from '@apus/shared/machine'
 import { expect, test } from 'vitest'
 import { CpuMachine } from '../../../node/src/engine/cpu/cpu-machine.ts'
 import { givesKnownAnswers } from '../../../node/src/engine/machine/known-answers.ts'
-import type { MachineEngine, RunResult } from '../../../shared/src/machine/index.ts'
 
 /** The CPU machine with its results changed. */
 const changed = (change: (result: RunResult) => RunResult) =>

@@ -1,6 +1,7 @@
+import { decodeTile, tileRows } from '@apus/shared/machine'
 import { describe, expect, test } from 'vitest'
 import { TILE_BYTES } from '../../../node/src/engine/cpu/sizes.ts'
-import { decodeTile, embedRow, linearRow, sumParts, tileRows } from '../../../shared/src/machine/linear.ts'
+import { embedRow, linearRow, sumParts } from '../../../shared/src/machine/linear.ts'
 import { sat } from '../../../shared/src/machine/numbers.ts'
 import { type PlaneCount, quantize } from '../../../shared/src/machine/quantizer.ts'
 import { type Random, seededRandom } from '../../support/random.ts'

@@ -1,3 +1,4 @@
+import type { Manifest } from '@apus/shared/machine'
 import { describe, expect, test } from 'vitest'
 import { type MemoryPlan, planMemory } from '../../../node/src/engine/cpu/memory-plan.ts'
 import {
@@ -8,7 +9,6 @@ import {
   TILE_BYTES,
   tablePages,
 } from '../../../node/src/engine/cpu/sizes.ts'
-import type { Manifest } from '../../../shared/src/machine/index.ts'
 import { AWKWARD_SHAPES, manifestOf } from '../../support/machine/random-model.ts'
 import { Workbench } from './workbench.ts'
 

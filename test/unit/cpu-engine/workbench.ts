@@ -1,5 +1,5 @@
+import { EXP2, LOG2, SIGMOID, SIN } from '@apus/shared/machine'
 import { instantiateKernels, type Kernels } from '../../../node/src/engine/cpu/kernels.ts'
-import { EXP2, LOG2, SIGMOID, SIN } from '../../../shared/src/machine/tables.ts'
 import type { Random } from '../../support/random.ts'
 
 const PAGES = 512

@@ -1,8 +1,7 @@
+import { type Evidence, encodeCheckpoint } from '@apus/shared/machine'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { firstDifference } from '../../../shared/src/dispute/compare.ts'
-import type { Evidence } from '../../../shared/src/dispute/evidence.ts'
-import { encodeCheckpoint } from '../../../shared/src/machine/index.ts'
 
 const residual = (seed: number) => new Uint8Array(32).fill(seed)
 const COUNT = 10

@@ -1,21 +1,18 @@
+import type { Wallet } from '@apus/shared/arweave'
+import { type NodeKey, nodeKey } from '@apus/shared/p2p'
+import { checkProof } from '@apus/shared/proofs'
 import {
   type Address,
-  checkProof,
   commitmentOf,
-  equivocationMessage,
   type JobId,
-  type NodeKey,
-  nodeKey,
-  type OpenedCommitment,
   type ProcessId,
-  type ProofFile,
-  readProof,
   resultRoot,
-  samplerSettings,
   signCommitment,
-  type Wallet,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
 import { beforeAll, expect, it } from 'vitest'
+import { equivocationMessage, type OpenedCommitment } from '../../../shared/src/dispute/equivocation.ts'
+import { type ProofFile, readProof } from '../../../shared/src/proofs/proof-file.ts'
+import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { testWallet } from '../../support/ao-units.ts'
 import { digestOf } from '../../support/contracts.ts'
 import { altered } from '../../support/dispute/altered.ts'

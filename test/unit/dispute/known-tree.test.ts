@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto'
+import { merkleLevels, merkleRoot } from '@apus/shared/hashing'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { KnownTree, topOfRange } from '../../../shared/src/dispute/known-tree.ts'
-import { merkleLevels, merklePath, merkleRoot, verifyMerklePath } from '../../../shared/src/hashing/merkle.ts'
+import { KnownTree } from '../../../shared/src/hashing/known-tree.ts'
+import { merklePath, verifyMerklePath } from '../../../shared/src/hashing/merkle.ts'
+import { topOfRange } from '../../../shared/src/hashing/merkle-proof.ts'
 
 const leavesOf = (count: number) => Array.from({ length: count }, () => new Uint8Array(randomBytes(32)))
 

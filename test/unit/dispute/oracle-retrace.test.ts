@@ -1,13 +1,9 @@
+import { decodeManifest, jobNoise, type RunRequest } from '@apus/shared/machine'
+import { OracleRetrace, provingBundle } from '@apus/shared/replay'
 import { expect, it } from 'vitest'
 import { CpuMachine } from '../../../node/src/engine/cpu/cpu-machine.ts'
-import { OracleRetrace, provingBundle } from '../../../shared/src/dispute/oracle-retrace.ts'
-import {
-  decodeManifest,
-  jobNoise,
-  pageLeaf,
-  type RunRequest,
-  stageCount,
-} from '../../../shared/src/machine/index.ts'
+import { pageLeaf } from '../../../shared/src/machine/digests.ts'
+import { stageCount } from '../../../shared/src/machine/plan.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { AWKWARD_SHAPES, type ModelShape, randomBundle } from '../../support/machine/random-model.ts'
 import { seededRandom } from '../../support/random.ts'

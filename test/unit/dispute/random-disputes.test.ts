@@ -1,20 +1,15 @@
+import type { DisputeMessage } from '@apus/shared/dispute'
+import { fromBase64 } from '@apus/shared/hashing'
+import { decodePieces, jobNoise, piecesInLeaf } from '@apus/shared/machine'
+import { OracleRetrace, provingBundle, type Retrace } from '@apus/shared/replay'
 import fc from 'fast-check'
 import { beforeAll, expect, it } from 'vitest'
-import { type DisputeMessage, fromBase64, toBase64 } from '../../../shared/src/dispute/message.ts'
-import { OracleRetrace, provingBundle } from '../../../shared/src/dispute/oracle-retrace.ts'
-import type { Retrace } from '../../../shared/src/dispute/retrace.ts'
-import {
-  decodePieces,
-  jobNoise,
-  operationDigest,
-  pageLeaf,
-  pieceAddress,
-  piecesInLeaf,
-  planStage,
-  readInput,
-  recompute,
-  stageCount,
-} from '../../../shared/src/machine/index.ts'
+import { toBase64 } from '../../../shared/src/hashing/bytes.ts'
+import { operationDigest, pageLeaf } from '../../../shared/src/machine/digests.ts'
+import { readInput } from '../../../shared/src/machine/inputs.ts'
+import { pieceAddress } from '../../../shared/src/machine/layout.ts'
+import { planStage, stageCount } from '../../../shared/src/machine/plan.ts'
+import { recompute } from '../../../shared/src/machine/recompute.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { pretending, stoppedAt, withWrongPiece, withWrongRow } from '../../support/dispute/lies.ts'
 import { type Played, play, statementOf } from '../../support/dispute/play.ts'

@@ -1,13 +1,7 @@
+import { bundleLayout, decodeManifest, jobNoise, type RunRequest, tileOf } from '@apus/shared/machine'
+import { OracleRetrace, provingBundle } from '@apus/shared/replay'
 import { expect, it } from 'vitest'
-import { OracleRetrace, provingBundle } from '../../../shared/src/dispute/oracle-retrace.ts'
 import { checkLeaf } from '../../../shared/src/machine/domain.ts'
-import {
-  bundleLayout,
-  decodeManifest,
-  jobNoise,
-  type RunRequest,
-  tileOf,
-} from '../../../shared/src/machine/index.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { play, statementOf } from '../../support/dispute/play.ts'
 import { AWKWARD_SHAPES, type MemoryBundle, randomBundle } from '../../support/machine/random-model.ts'

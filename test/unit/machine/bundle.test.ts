@@ -1,17 +1,11 @@
+import { encodeCanonical } from '@apus/shared/hashing'
+import { type BundleLayout, bundleLayout, decodeManifest, type Manifest, Oracle } from '@apus/shared/machine'
 import { describe, expect, it } from 'vitest'
-import { encodeCanonical } from '../../../shared/src/hashing/canonical.ts'
-import {
-  type BundleLayout,
-  bundleLayout,
-  checkLeaf,
-  decodeManifest,
-  type Manifest,
-  Model,
-  noiseKey,
-  Oracle,
-  readInput,
-  recompute,
-} from '../../../shared/src/machine/index.ts'
+import { checkLeaf } from '../../../shared/src/machine/domain.ts'
+import { readInput } from '../../../shared/src/machine/inputs.ts'
+import { Model } from '../../../shared/src/machine/model.ts'
+import { recompute } from '../../../shared/src/machine/recompute.ts'
+import { noiseKey } from '../../../shared/src/machine/sampler.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { AWKWARD_SHAPES, MemoryBundle, manifestOf, randomBundle } from '../../support/machine/random-model.ts'
 import { tracedRun } from '../../support/machine/traced-run.ts'

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
+import { Oracle } from '@apus/shared/machine'
 import { describe, expect, it } from 'vitest'
-import { Oracle, type Step } from '../../../shared/src/machine/index.ts'
+import type { Step } from '../../../shared/src/machine/steps.ts'
 import { chunkJson, chunkVectors } from '../../support/machine/chunk-vectors.ts'
 import {
   type ModelVector,

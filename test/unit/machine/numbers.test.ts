@@ -1,9 +1,9 @@
+import { angle, bitlen, cosine, mulrs, rs, rsBig, SAT, sine } from '@apus/shared/machine'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { bitlen, mulrs, rs, rsBig, SAT, sat } from '../../../shared/src/machine/numbers.ts'
+import { sat } from '../../../shared/src/machine/numbers.ts'
 import { decodeA8, encodeA8, type PlaneCount, quantize } from '../../../shared/src/machine/quantizer.ts'
-import { angle, decodeRow, encodeRow, Page, rotate, rowOf } from '../../../shared/src/machine/rows.ts'
-import { cosine, sine } from '../../../shared/src/machine/scalars.ts'
+import { decodeRow, encodeRow, Page, rotate, rowOf } from '../../../shared/src/machine/rows.ts'
 
 const abs = (v: bigint) => (v < 0n ? -v : v)
 const clamp = (v: bigint) => (v > 2n ** 30n - 1n ? 2n ** 30n - 1n : v < 1n - 2n ** 30n ? 1n - 2n ** 30n : v)

@@ -1,3 +1,4 @@
+import { decodeTile, exp2n, mulrs, rsqrt, SAT, sigmoid, tileRows } from '@apus/shared/machine'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { activate } from '../../../shared/src/machine/activation.ts'
@@ -9,14 +10,7 @@ import {
   decodeNode,
   encodeNode,
 } from '../../../shared/src/machine/attention.ts'
-import {
-  decodeTile,
-  embedRow,
-  linearRow,
-  sumParts,
-  type Tile,
-  tileRows,
-} from '../../../shared/src/machine/linear.ts'
+import { embedRow, linearRow, sumParts, type Tile } from '../../../shared/src/machine/linear.ts'
 import {
   decodeParts,
   decodeScale,
@@ -26,10 +20,8 @@ import {
   normParts,
   normScale,
 } from '../../../shared/src/machine/norm.ts'
-import { mulrs, SAT } from '../../../shared/src/machine/numbers.ts'
 import { type A8, quantize } from '../../../shared/src/machine/quantizer.ts'
 import { Page, rowOf } from '../../../shared/src/machine/rows.ts'
-import { exp2n, rsqrt, sigmoid } from '../../../shared/src/machine/scalars.ts'
 import { type Random, seededRandom } from '../../support/random.ts'
 
 const clamp = (v: bigint) => (v > 2n ** 30n - 1n ? 2n ** 30n - 1n : v < 1n - 2n ** 30n ? 1n - 2n ** 30n : v)

@@ -1,17 +1,13 @@
+import { merkleRoot } from '@apus/shared/hashing'
+import type { RunRequest } from '@apus/shared/machine'
+import type { SamplerSettings } from '@apus/shared/protocol'
 import { describe, expect, it } from 'vitest'
-import { merkleRoot } from '../../../shared/src/hashing/merkle.ts'
-import {
-  noiseKey,
-  operationDigest,
-  pageLeaf,
-  planStage,
-  type RunRequest,
-  readInput,
-  recompute,
-  stageCount,
-  valueDigest,
-} from '../../../shared/src/machine/index.ts'
-import { type SamplerSettings, samplerSettings } from '../../../shared/src/protocol/sampler.ts'
+import { operationDigest, pageLeaf, valueDigest } from '../../../shared/src/machine/digests.ts'
+import { readInput } from '../../../shared/src/machine/inputs.ts'
+import { planStage, stageCount } from '../../../shared/src/machine/plan.ts'
+import { recompute } from '../../../shared/src/machine/recompute.ts'
+import { noiseKey } from '../../../shared/src/machine/sampler.ts'
+import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { AWKWARD_SHAPES, type ModelShape, randomBundle } from '../../support/machine/random-model.ts'
 import { type TracedRun, tracedRun } from '../../support/machine/traced-run.ts'
 

@@ -1,11 +1,11 @@
+import { exp2n, gumbel, log2q, philox, SAT, stopFlag } from '@apus/shared/machine'
+import type { SamplerSettings } from '@apus/shared/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { SAT } from '../../../shared/src/machine/numbers.ts'
 import {
   before,
   bestOf,
   choose,
-  gumbel,
   keeping,
   mass,
   NOBODY,
@@ -15,9 +15,8 @@ import {
   scores,
   topPTarget,
 } from '../../../shared/src/machine/sampler.ts'
-import { exp2n, log2q, philox } from '../../../shared/src/machine/scalars.ts'
-import { type StopRules, stopFlag } from '../../../shared/src/machine/stop.ts'
-import { type SamplerSettings, samplerSettings } from '../../../shared/src/protocol/sampler.ts'
+import type { StopRules } from '../../../shared/src/machine/stop.ts'
+import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import { seededRandom } from '../../support/random.ts'
 
 const settings = (part: Partial<SamplerSettings>): SamplerSettings => samplerSettings.parse(part)

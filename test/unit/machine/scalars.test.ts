@@ -1,8 +1,21 @@
+import { toBase64Url } from '@apus/shared/hashing'
+import {
+  cosine,
+  EXP2,
+  exp2n,
+  LOG2,
+  log2q,
+  philox,
+  rsqrt,
+  SIGMOID,
+  SIN,
+  sigmoid,
+  sine,
+} from '@apus/shared/machine'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { sha256, toBase64Url } from '../../../shared/src/hashing/digest.ts'
-import { cosine, exp2n, log2q, philox, rsqrt, sigmoid, sine } from '../../../shared/src/machine/scalars.ts'
-import { EXP2, LOG2, SIGMOID, SIN, TABLE_DIGEST } from '../../../shared/src/machine/tables.ts'
+import { sha256 } from '../../../shared/src/hashing/digest.ts'
+import { TABLE_DIGEST } from '../../../shared/src/machine/tables.ts'
 
 // Fixed point of 200 fraction bits, far beyond what deciding the nearest integer of a table needs.
 const BITS = 200n

@@ -1,19 +1,12 @@
+import { bundleLayout, type Manifest, tileOf } from '@apus/shared/machine'
 import { describe, expect, it } from 'vitest'
-import {
-  bundleLayout,
-  encodeRanked,
-  type Input,
-  layerOperations,
-  type Manifest,
-  noiseKey,
-  type Operation,
-  planStage,
-  type RunTerms,
-  readInput,
-  recompute,
-  stageCount,
-  tileOf,
-} from '../../../shared/src/machine/index.ts'
+import { readInput } from '../../../shared/src/machine/inputs.ts'
+import { layerOperations } from '../../../shared/src/machine/manifest.ts'
+import { planStage, stageCount } from '../../../shared/src/machine/plan.ts'
+import type { RunTerms } from '../../../shared/src/machine/plan-parts.ts'
+import { recompute } from '../../../shared/src/machine/recompute.ts'
+import { encodeRanked, noiseKey } from '../../../shared/src/machine/sampler.ts'
+import type { Input, Operation } from '../../../shared/src/machine/steps.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
 import {
   AWKWARD_SHAPES,

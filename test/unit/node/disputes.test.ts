@@ -6,7 +6,7 @@ import {
   type JobView,
   type ProcessId,
   type SignedCommitment,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
 import { expect, it } from 'vitest'
 import { duties } from '../../../node/src/disputes/next-duty.ts'
 

@@ -1,4 +1,4 @@
-import type { Address, JobId, JobView } from '@apus/shared'
+import type { Address, JobId, JobView } from '@apus/shared/protocol'
 import { expect, it } from 'vitest'
 import { Hints } from '../../../node/src/work/hints.ts'
 import { aJob, aSeat, idOf } from '../../support/jobs.ts'

@@ -1,11 +1,12 @@
 import { mkdtemp, rm, utimes } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Address, type Digest, type JobId, type MinerView, minerView } from '@apus/shared'
+import type { Address, Digest, JobId, MinerView } from '@apus/shared/protocol'
 import { expect, it } from 'vitest'
 import { openAnswerShelf } from '../../../node/src/work/answer-shelf.ts'
 import { registrationNeeds } from '../../../node/src/work/registration.ts'
 import { RunQueue } from '../../../node/src/work/run-queue.ts'
+import { minerView } from '../../../shared/src/protocol/views.ts'
 import { idOf } from '../../support/jobs.ts'
 
 const DAY = 24 * 3_600_000

@@ -1,4 +1,4 @@
-import { type Address, type Digest, ENDED, JOB_STATES, type JobState, SEAT_STATES } from '@apus/shared'
+import { type Address, type Digest, ENDED, JOB_STATES, type JobState } from '@apus/shared/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { isOlder } from '../../../node/src/work/job-order.ts'
@@ -9,6 +9,7 @@ import {
   type Recorded,
   seatOf,
 } from '../../../node/src/work/next-step.ts'
+import { SEAT_STATES } from '../../../shared/src/protocol/job.ts'
 import { aJob, aSeat, idOf } from '../../support/jobs.ts'
 
 const me = idOf<Address>()

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { type Digest, type JobView, nodeKey } from '@apus/shared'
+import { nodeKey } from '@apus/shared/p2p'
+import type { Digest, JobView } from '@apus/shared/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Journal } from '../../../node/src/work/journal.ts'

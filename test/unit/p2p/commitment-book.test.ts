@@ -1,16 +1,15 @@
 import { randomBytes } from 'node:crypto'
+import { nodeKey, Registrations } from '@apus/shared/p2p'
 import {
   type Address,
-  CommitmentBook,
   type Digest,
   type JobId,
-  nodeKey,
   type ProcessId,
-  Registrations,
   type SignedCommitment,
   signBinding,
-} from '@apus/shared'
+} from '@apus/shared/protocol'
 import { expect, it } from 'vitest'
+import { CommitmentBook } from '../../../shared/src/p2p/commitment-book.ts'
 import { randomId } from '../../support/p2p.ts'
 
 const network = randomId<ProcessId>()

@@ -1,22 +1,24 @@
 import { randomBytes } from 'node:crypto'
+import { nodeKey } from '@apus/shared/p2p'
 import {
   type Address,
   type Digest,
-  decodeCommitment,
-  encodeCommitment,
   type JobId,
-  MAX_COMMITMENT_BYTES,
-  nodeKey,
-  type PeerBinding,
   type ProcessId,
   signBinding,
   signCommitment,
+} from '@apus/shared/protocol'
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import type { PeerBinding } from '../../../shared/src/protocol/identity.ts'
+import {
+  decodeCommitment,
+  encodeCommitment,
+  MAX_COMMITMENT_BYTES,
   verifyBinding,
   verifyCommitment,
   verifyPeerSignature,
-} from '@apus/shared'
-import fc from 'fast-check'
-import { expect, it } from 'vitest'
+} from '../../../shared/src/protocol/signed-commitment.ts'
 import { randomId } from '../../support/p2p.ts'
 
 const BASE58 = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'

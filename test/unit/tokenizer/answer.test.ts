@@ -1,4 +1,6 @@
-import { answerRoot, answerText, endsAnswer, merkleLeaf, merkleRoot } from '@apus/shared'
+import { merkleLeaf, merkleRoot } from '@apus/shared/hashing'
+import { answerRoot } from '@apus/shared/machine'
+import { answerText, endsAnswer } from '@apus/shared/tokenizer'
 import { describe, expect, it } from 'vitest'
 
 const pieces = (...texts: (string | number[])[]) => texts.map(t => Buffer.from(t as string))

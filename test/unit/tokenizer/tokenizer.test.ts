@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { createTokenizer, errorCode, ggufVocabulary, type Vocabulary } from '@apus/shared'
+import { errorCode } from '@apus/shared/kit'
+import { createTokenizer, ggufVocabulary, type Vocabulary } from '@apus/shared/tokenizer'
 import { describe, expect, it } from 'vitest'
 import { withGguf } from '../../../node/src/models/gguf/read-gguf.ts'
 import { preTokenize } from '../../../shared/src/tokenizer/pre-tokenizer.ts'

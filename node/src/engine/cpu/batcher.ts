@@ -1,5 +1,6 @@
-import { ApusError, Q16_ONE, type SamplerSettings } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import type { NoiseKey } from '@apus/shared/machine'
+import { Q16_ONE, type SamplerSettings } from '@apus/shared/protocol'
 import type { MemoryPlan } from './memory-plan.ts'
 import type { PageCache } from './page-cache.ts'
 import { SETTINGS_WORDS } from './sizes.ts'

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import type { Engine } from '../engine.ts'
 import { givesKnownAnswers } from '../machine/known-answers.ts'
 import { machineEngine } from '../machine/machine-engine.ts'

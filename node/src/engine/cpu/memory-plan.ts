@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import type { Manifest } from '@apus/shared/machine'
 import type { Kernels } from './kernels.ts'
 import { BLOCK_ROWS, type Limits, pageBytes, SETTINGS_WORDS, TILE_BYTES, tablePages } from './sizes.ts'

@@ -1,4 +1,4 @@
-import { ApusError, raceAbort } from '@apus/shared'
+import { ApusError, raceAbort } from '@apus/shared/kit'
 import { firstRows, type Manifest } from '@apus/shared/machine'
 import type { MemoryPlan } from './memory-plan.ts'
 import { PageDigester } from './page-digester.ts'

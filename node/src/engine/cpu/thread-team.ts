@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import type { Manifest } from '@apus/shared/machine'
 import type { MemoryPlan } from './memory-plan.ts'
 import { Captain, type Column, controlWords } from './team.ts'

@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { getLlama, InsufficientMemoryError, type Llama } from 'node-llama-cpp'
 import type { Engine } from '../engine.ts'
 import { instructionSet } from './instruction-set.ts'

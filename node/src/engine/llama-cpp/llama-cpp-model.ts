@@ -1,4 +1,5 @@
-import { ApusError, createTokenizer, ggufVocabulary } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
+import { createTokenizer, ggufVocabulary } from '@apus/shared/tokenizer'
 import type { Llama, LlamaContext, LlamaModel } from 'node-llama-cpp'
 import { ggufChatTemplate, promptFrame } from '../../models/chat-template.ts'
 import { fileDigest } from '../../models/file-digest.ts'

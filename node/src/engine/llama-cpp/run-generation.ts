@@ -1,15 +1,8 @@
-import {
-  ApusError,
-  answerRoot,
-  answerText,
-  digest,
-  endsAnswer,
-  fromBase64Url,
-  merkleLeaf,
-  merkleRoot,
-  Q16_ONE,
-  toBase64Url,
-} from '@apus/shared'
+import { digest, fromBase64Url, merkleLeaf, merkleRoot, toBase64Url } from '@apus/shared/hashing'
+import { ApusError } from '@apus/shared/kit'
+import { answerRoot } from '@apus/shared/machine'
+import { Q16_ONE } from '@apus/shared/protocol'
+import { answerText, endsAnswer } from '@apus/shared/tokenizer'
 import type { LlamaContextSequence, SequenceEvaluateOptions, Token } from 'node-llama-cpp'
 import { stopIfAborted } from '../../models/stop-if-aborted.ts'
 import type { ChosenToken, Generation, GenerationRequest } from '../engine.ts'

@@ -1,14 +1,7 @@
+import { merkleRoot, toBase64Url } from '@apus/shared/hashing'
+import { ApusError } from '@apus/shared/kit'
 import {
-  ApusError,
   answerRoot,
-  answerText,
-  merkleRoot,
-  OracleRetrace,
-  type Retrace,
-  toBase64Url,
-  withinContext,
-} from '@apus/shared'
-import {
   bundleLayout,
   checkpointLeaf,
   decodeManifest,
@@ -20,6 +13,8 @@ import {
   piecesInLeaf,
   type RunRequest,
 } from '@apus/shared/machine'
+import { OracleRetrace, type Retrace, withinContext } from '@apus/shared/replay'
+import { answerText } from '@apus/shared/tokenizer'
 import { type BundleTokenizer, decodeTokenizerSection } from '../../models/bundle-tokenizer.ts'
 import { BundleFile } from '../../models/store/bundle-file.ts'
 import type { ChosenToken, Engine, Generation, GenerationRequest, LoadedModel } from '../engine.ts'

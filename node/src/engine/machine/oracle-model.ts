@@ -1,11 +1,7 @@
-import {
-  answerRoot,
-  answerText,
-  evidenceRoots,
-  OracleRetrace,
-  type ProvingBundle,
-  toBase64Url,
-} from '@apus/shared'
+import { toBase64Url } from '@apus/shared/hashing'
+import { answerRoot, evidenceRoots } from '@apus/shared/machine'
+import { OracleRetrace, type ProvingBundle } from '@apus/shared/replay'
+import { answerText } from '@apus/shared/tokenizer'
 import type { Generation, LoadedModel } from '../engine.ts'
 import { runRequest } from './machine-engine.ts'
 

@@ -1,4 +1,4 @@
-import { encodeCanonical } from '@apus/shared'
+import { encodeCanonical } from '@apus/shared/hashing'
 import {
   type BundleLayout,
   type BundleReader,

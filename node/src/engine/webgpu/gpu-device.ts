@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { create, globals } from 'webgpu'
 import { type KernelConstants, type KernelName, kernelBindings, kernelCode } from './kernels.ts'
 

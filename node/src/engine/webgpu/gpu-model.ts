@@ -1,5 +1,5 @@
-import type { SamplerSettings } from '@apus/shared'
 import { firstRows, type NoiseKey } from '@apus/shared/machine'
+import type { SamplerSettings } from '@apus/shared/protocol'
 import { type Dispatch, encode, type ForwardPass, TOKEN_CHOSEN } from './forward-pass.ts'
 import type { GpuDevice, ReadBack } from './gpu-device.ts'
 import { type GpuState, partialPages, SAMPLER_WORDS, slotsOf, tablePages } from './gpu-state.ts'

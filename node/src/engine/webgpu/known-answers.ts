@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { givesKnownAnswers } from '../machine/known-answers.ts'
 import { noise } from '../machine/seeded-bundle.ts'
 import type { GpuDevice } from './gpu-device.ts'

@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 
 /** Leaves taken one by one, in their order, by the code that knows what comes next. */
 export class LeafStream {

@@ -1,5 +1,5 @@
-import type { SamplerSettings } from '@apus/shared'
 import type { NoiseKey } from '@apus/shared/machine'
+import type { SamplerSettings } from '@apus/shared/protocol'
 import { SAMPLER_WORDS } from './gpu-state.ts'
 
 /** 2^32 · log2(e), the numerator of the inverse temperature. */

@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import type { RunRequest } from '@apus/shared/machine'
 import type { DecodeColumn, Decoded, GpuModel } from './gpu-model.ts'
 

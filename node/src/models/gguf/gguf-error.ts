@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 
 export type GgufErrorCode =
   | 'gguf-missing'

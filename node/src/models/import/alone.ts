@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { hold } from '../../home/lock.ts'
 
 /** Runs a task while nobody else does who asks for the same lock. Errors: `import-busy`, those of the task. */

@@ -1,4 +1,5 @@
-import { ApusError, encodeCanonical } from '@apus/shared'
+import { encodeCanonical } from '@apus/shared/hashing'
+import { ApusError } from '@apus/shared/kit'
 import { decodeManifest, type Manifest, SHAPE_LIMITS } from '@apus/shared/machine'
 import { exactFraction, roundedQuotient } from './exact-numbers.ts'
 import { provableContext } from './machine-limits.ts'

@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
-import { ApusError, encodeCanonical } from '@apus/shared'
+import { encodeCanonical } from '@apus/shared/hashing'
+import { ApusError } from '@apus/shared/kit'
 import {
   LEAF_VALUES,
   MAX_PIECE_BYTES,

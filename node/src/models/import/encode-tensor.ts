@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { EMBEDDING_SHIFTS, GROUP, SAT, SEGMENT, SHIFTS, tileRows } from '@apus/shared/machine'
 import type { LinearSource } from './linear-source.ts'
 import { type NumberFormats, rowFormats } from './number-formats.ts'

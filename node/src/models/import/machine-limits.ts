@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { longestContext, SHAPE_LIMITS } from '@apus/shared/machine'
 import type { SourceModel } from './source-model.ts'
 

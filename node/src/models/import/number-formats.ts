@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { SAT } from '@apus/shared/machine'
 import type { LinearKind } from './linear-source.ts'
 import type { Magnitudes } from './probe.ts'

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { exp, sineCosine } from './exact-functions.ts'
 import type { LinearSource } from './linear-source.ts'
 import { RowReader } from './row-reader.ts'

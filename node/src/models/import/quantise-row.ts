@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { GROUP, MAX_MULTIPLIER } from '@apus/shared/machine'
 
 const MAX_WEIGHT = 127

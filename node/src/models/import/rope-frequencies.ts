@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises'
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { exactFraction, FRACTION_BITS, fixedRoot, ONE, PI } from './exact-numbers.ts'
 import { RowReader } from './row-reader.ts'
 import type { SourceModel } from './source-model.ts'

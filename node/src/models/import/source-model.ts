@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '@apus/shared/kit'
 import { z } from 'zod'
 import { isReadable } from '../gguf/dequantise.ts'
 import type { Gguf, GgufTensor } from '../gguf/read-gguf.ts'

@@ -1,8 +1,10 @@
 import { readSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { ApusError, merkleLevels, merkleRoot, type ProvingBundle, toBase64Url } from '@apus/shared'
+import { merkleLevels, merkleRoot, toBase64Url } from '@apus/shared/hashing'
+import { ApusError } from '@apus/shared/kit'
 import { bundleLeaf } from '@apus/shared/machine'
+import type { ProvingBundle } from '@apus/shared/replay'
 import { stopIfAborted } from '../stop-if-aborted.ts'
 
 /** The name of a bundle's folder: its root in base64url. */

@@ -1,6 +1,7 @@
 import { type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ApusError, merkleRoot, toBase64Url } from '@apus/shared'
+import { merkleRoot, toBase64Url } from '@apus/shared/hashing'
+import { ApusError } from '@apus/shared/kit'
 import { bundleLeaf } from '@apus/shared/machine'
 import { BUNDLE_FILE, INDEX_ENTRY, INDEX_FILE } from './bundle-file.ts'
 

@@ -1,6 +1,6 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ApusError, errorCode } from '@apus/shared'
+import { ApusError, errorCode } from '@apus/shared/kit'
 import { decodeManifest, inDomain } from '@apus/shared/machine'
 import { BundleFile, ROOT_NAME } from './bundle-file.ts'
 

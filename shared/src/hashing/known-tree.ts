@@ -1,4 +1,4 @@
-import { sha256 } from '../hashing/digest.ts'
+import { sha256 } from './digest.ts'
 
 const NODE = Uint8Array.of(1)
 
@@ -82,35 +82,9 @@ export class KnownTree {
   }
 }
 
-/** The top node over neighbouring leaves and what `rangePath` gives, or undefined when they do not fit together. */
-export function topOfRange(
-  count: number,
-  first: number,
-  hashes: readonly Uint8Array[],
-  path: readonly Uint8Array[],
-): Uint8Array | undefined {
-  if (hashes.length === 0 || first < 0 || first + hashes.length > count) return undefined
-  let used = 0
-  let level = hashes
-  for (let width = count, from = first; width > 1; width = (width + 1) >> 1, from >>= 1) {
-    const nodes = [...level]
-    const end = from + nodes.length - 1
-    const before = from & 1 ? path[used++] : undefined
-    const after = !(end & 1) && end + 1 < width ? path[used++] : undefined
-    if ((from & 1 && !before) || (!(end & 1) && end + 1 < width && !after)) return undefined
-    if (before) nodes.unshift(before)
-    if (after) nodes.push(after)
-    level = pairUp(nodes)
-  }
-  return used === path.length ? level[0] : undefined
-}
-
-function pairUp(nodes: readonly Uint8Array[]): Uint8Array[] {
-  const next: Uint8Array[] = []
-  for (let i = 0; i < nodes.length; i += 2) {
-    const left = nodes[i] as Uint8Array
-    const right = nodes[i + 1]
-    next.push(right ? sha256(NODE, left, right) : left)
-  }
-  return next
+/** A tree of which all leaves are known. */
+export function wholeTree(leaves: readonly Uint8Array[]): KnownTree {
+  const tree = new KnownTree(leaves.length)
+  tree.setAll(0, 0, leaves)
+  return tree
 }

@@ -1,4 +1,5 @@
-import { merkleLeaf } from '../hashing/merkle.ts'
+import { toBase64Url } from '../hashing/digest.ts'
+import { merkleLeaf, merkleRoot } from '../hashing/merkle.ts'
 
 const TOKENS_PER_LEAF = 64
 const PROMPT = 'apus.machine.1/prompt'
@@ -13,3 +14,7 @@ export function promptLeaves(
     return { bytes, hash: merkleLeaf(PROMPT, bytes) }
   })
 }
+
+/** Merkle root of the prompt tree, base64url, so that one token is provable. */
+export const promptTokensRoot = (tokens: readonly number[]): string =>
+  toBase64Url(merkleRoot(promptLeaves(tokens).map(({ hash }) => hash)))

@@ -1,18 +1,17 @@
+import { equalBytes } from '../hashing/bytes.ts'
 import { merkleLeaf, merkleLevels } from '../hashing/merkle.ts'
 import { ApusError } from '../kit/errors.ts'
-import { pageLeaf } from '../machine/commitments.ts'
+import { pageLeaf } from '../machine/digests.ts'
 import type { RunRequest } from '../machine/engine.ts'
 import type { Manifest } from '../machine/manifest.ts'
 import { type BundleReader, Model } from '../machine/model.ts'
 import { Oracle, pageLeavesOf } from '../machine/oracle.ts'
-import type { RunTerms } from '../machine/plan-parts.ts'
-import { choosesAt } from '../machine/plan-parts.ts'
+import { pairPlace } from '../machine/pages.ts'
+import { choosesAt, type RunTerms } from '../machine/plan-parts.ts'
 import { PAGE_ROWS, Page } from '../machine/rows.ts'
 import { Sequence } from '../machine/sequence.ts'
 import { type PositionTrace, runTerms, traceLayerwise, tracePosition } from '../machine/trace.ts'
-import { equalBytes } from './message.ts'
-import type { Retrace } from './retrace.ts'
-import { pairPlace } from './trees.ts'
+import type { Retrace } from './replay.ts'
 
 /** A bundle that can prove its leaves. */
 export interface ProvingBundle extends BundleReader {

@@ -1,9 +1,8 @@
 import { type InputSource, readInput } from '../machine/inputs.ts'
 import { planStage } from '../machine/plan.ts'
 import { recompute } from '../machine/recompute.ts'
-import type { Chunk, Operation } from '../machine/steps.ts'
-import { isAdvice, isCheck } from './chunks.ts'
-import type { Retrace } from './retrace.ts'
+import { type Chunk, isAdvice, isCheck, type Operation } from '../machine/steps.ts'
+import type { Retrace } from './replay.ts'
 
 /** Leaves of a stage's operations in the plan's order. */
 export type StageValues = (readonly Uint8Array[])[]

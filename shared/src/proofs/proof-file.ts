@@ -1,25 +1,26 @@
 import { z } from 'zod'
+import { type Accusation, brokenRule, shownPieces } from '../dispute/one-message-proof.ts'
+import { judgeStep } from '../dispute/referee.ts'
+import { showsOperations } from '../dispute/trees.ts'
+import { equalBytes, fromBase64, fromHashes } from '../hashing/bytes.ts'
 import { toBase64Url } from '../hashing/digest.ts'
 import { merkleLeaf } from '../hashing/merkle.ts'
+import { rootOfRange } from '../hashing/merkle-proof.ts'
 import { ApusError } from '../kit/errors.ts'
-import { checkpointLeaf } from '../machine/commitments.ts'
+import { checkpointLeaf } from '../machine/digests.ts'
 import { bundleLayout } from '../machine/layout.ts'
 import { decodeManifest } from '../machine/manifest.ts'
-import { stageCount } from '../machine/plan.ts'
+import { operationsOfStage, stageCount } from '../machine/plan.ts'
 import { choosesAt, type RunTerms } from '../machine/plan-parts.ts'
 import { jobNoise } from '../machine/sampler.ts'
+import { digestOfLeaves, valueLeaf } from '../machine/value-tree.ts'
 import { type DisputePayload, disputePayloads, provenLeaf, statementView } from '../protocol/dispute.ts'
 import { address, digestText, id32, jobId, processId } from '../protocol/identity.ts'
 import { decodeTokens, resultRoot, tokenDigest } from '../protocol/round.ts'
-import { operationsOfStage, showsOperations } from './chunks.ts'
 import { checkEquivocation, equivocationProof } from './equivocation-proof.ts'
-import { equalBytes, fromBase64, fromHashes } from './message.ts'
-import { type Accusation, brokenRule, shownPieces } from './one-message-proof.ts'
 import type { ProofStory } from './proof-story.ts'
-import { judgeStep } from './referee.ts'
-import { rootedJob } from './rooted-job.ts'
+import { rootedJob } from './result-terms.ts'
 import { checkRevealed, checkSigned, messageSignature, signedClaim } from './signed-messages.ts'
-import { digestOfLeaves, rootOfRange, valueLeaf } from './value-tree.ts'
 
 const CHECKPOINT_DIGEST_AT = 9
 
@@ -87,7 +88,10 @@ export function readProof(text: string): ProofFile {
   const read = proofFileSchema.safeParse(parsed(text))
   if (read.success) return read.data
   const [issue] = read.error.issues
-  throw invalid('bad-data', `The file is no proof: ${issue?.path.join('.') || 'file'}: ${issue?.message}.`)
+  throw invalid(
+    'bad-data',
+    `The file is no proof: ${issue?.path.join('../dispute') || 'file'}: ${issue?.message}.`,
+  )
 }
 
 function parsed(text: string): unknown {

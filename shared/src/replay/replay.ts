@@ -1,5 +1,5 @@
 import type { RunTerms } from '../machine/plan-parts.ts'
-import type { Evidence } from './evidence.ts'
+import type { Evidence } from '../machine/run-leaves.ts'
 
 /**
  * A run done again, to answer for every step of it. Everything follows from bundle, prompt and settings, so two

@@ -1,5 +1,5 @@
+import { fromBase64, fromHashes } from '../hashing/bytes.ts'
 import { type DISPUTE_TREES, disputePayloads, evidenceKey } from '../protocol/dispute.ts'
-import { fromBase64, fromHashes } from './message.ts'
 
 export interface SaidPages {
   readonly k: Uint8Array

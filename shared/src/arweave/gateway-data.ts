@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError } from '../kit/errors.ts'
 
 const TIMEOUT_MS = 30_000
 

@@ -40,5 +40,8 @@ export const checkpointLeaf = (checkpoint: Uint8Array): Uint8Array => merkleLeaf
 export const pageLeaf = (page: Uint8Array): Uint8Array => merkleLeaf(PAGE, page)
 export const pieceLeaf = (piece: Uint8Array): Uint8Array => merkleLeaf(PIECE, piece)
 
+/** Merkle root over the pieces (bytes) of the chosen tokens, in order. */
+export const answerRoot = (pieces: readonly Uint8Array[]): Uint8Array => merkleRoot(pieces.map(pieceLeaf))
+
 /** Hash of a bundle's leaf. */
 export const bundleLeaf = (leaf: Uint8Array): Uint8Array => merkleLeaf('apus.machine.1/bundle', leaf)

@@ -1,9 +1,9 @@
 import { toBase64Url } from '../hashing/digest.ts'
 import { merkleRoot } from '../hashing/merkle.ts'
-import { checkpointLeaf } from '../machine/commitments.ts'
-import type { RunTerms } from '../machine/plan-parts.ts'
 import type { StatementView } from '../protocol/dispute.ts'
-import { pageLeafCount } from './trees.ts'
+import { checkpointLeaf } from './digests.ts'
+import { pageLeafCount } from './pages.ts'
+import type { RunTerms } from './plan-parts.ts'
 
 /** What a run commits to, leaf by leaf: enough to say where two runs part. */
 export interface Evidence {

@@ -1,12 +1,12 @@
 import { z } from 'zod'
+import { fromBase64, toBase64 } from '../hashing/bytes.ts'
 import { ApusError } from '../kit/errors.ts'
 import { statementView } from '../protocol/dispute.ts'
 import { address, digestText, id32, jobId, processId } from '../protocol/identity.ts'
 import { commitmentOf, resultRoot } from '../protocol/round.ts'
-import { readCommitmentBytes, verifyCommitment } from '../protocol/statement.ts'
-import { fromBase64, toBase64 } from './message.ts'
+import { readCommitmentBytes, verifyCommitment } from '../protocol/signed-commitment.ts'
 import type { ProofStory } from './proof-story.ts'
-import { rootedJob } from './rooted-job.ts'
+import { rootedJob } from './result-terms.ts'
 import { checkRevealed, checkSigned, signedClaim, signedMessage } from './signed-messages.ts'
 
 const bytesText = z.base64().refine(text => toBase64(fromBase64(text)) === text, 'must be base64')

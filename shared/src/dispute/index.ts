@@ -1,0 +1,8 @@
+export { accusedAnswer } from './accused-answer.ts'
+export { challengerMove } from './challenger-move.ts'
+export { equivocationProof } from './equivocation.ts'
+export type { DisputeMessage } from './message.ts'
+export { openingMove } from './opening.ts'
+export { isOverdue } from './overdue.ts'
+export { Said } from './seat-answers.ts'
+export { findVoidLeaf } from './void-proof.ts'

@@ -1,0 +1,7 @@
+export { readConfig, readConfigFile, Secret } from './config.ts'
+export { allowDashedIds } from './dashed-ids.ts'
+export { ApusError, describeError, errorCode } from './errors.ts'
+export { createLogger, type Logger } from './logger.ts'
+export { Loop } from './loop.ts'
+export { raceAbort } from './race-abort.ts'
+export { type Clock, sleep, systemClock } from './time.ts'

@@ -1,0 +1,6 @@
+export { fetchProof, keepRecord } from './fetch-proof.ts'
+export { NetworkClient } from './network-client.ts'
+export { type ChangeListener, type FeedClient, NetworkFeed } from './network-feed.ts'
+export { type NetworkFile, networkFileSchema, readNetworkFile, writeNetworkFile } from './network-file.ts'
+export { NetworkMirror } from './network-mirror.ts'
+export { Requester } from './requester.ts'

@@ -1,0 +1,8 @@
+export { serveAnswers } from './answers.ts'
+export { Commitments } from './commitments.ts'
+export { createHost, type Host, type HostOptions } from './host.ts'
+export { NODE_KEY_BYTES, type NodeKey, nodeKey } from './node-key.ts'
+export { tasksProtocol } from './protocols.ts'
+export { Registrations } from './registrations.ts'
+export { Requests } from './requests.ts'
+export { fetchTrace, serveTraces } from './traces.ts'

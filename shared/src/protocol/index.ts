@@ -1,0 +1,38 @@
+export { type DisputeView, type StatementView, tokensKey } from './dispute.ts'
+export {
+  type Address,
+  address,
+  type Digest,
+  digestText,
+  id32,
+  type JobId,
+  jobId,
+  type ModelId,
+  modelId,
+  type ProcessId,
+  processId,
+} from './identity.ts'
+export {
+  ENDED,
+  JOB_STATES,
+  type JobState,
+  type JobView,
+  MAX_INLINE_ANSWER_BYTES,
+  MAX_PROMPT_BYTES,
+  type PromptFormat,
+  promptDigest,
+  type SeatView,
+} from './job.ts'
+export {
+  commitmentOf,
+  commitmentSalt,
+  decodeTokens,
+  encodeTokens,
+  type Result,
+  resultRoot,
+  tokenDigest,
+} from './round.ts'
+export { Q16_ONE, type SamplerSettings } from './sampler.ts'
+export { type SignedCommitment, signBinding, signCommitment } from './signed-commitment.ts'
+export { formatApus, parseApus } from './units.ts'
+export type { ClockView, MinerView } from './views.ts'
