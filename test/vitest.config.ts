@@ -18,6 +18,7 @@ export default defineConfig({
     projects: [
       project('unit', 30_000),
       project('conformance', 60_000),
+      project('integration', 60_000),
       project('contracts', 120_000),
       project('gpu', 300_000),
       project('sim', 300_000),

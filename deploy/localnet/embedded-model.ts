@@ -1,8 +1,8 @@
 import { join } from 'node:path'
+import { type Listing, listingOfBundle, listingOfModel } from '../../node/src/engine/listing.ts'
 import { createLlamaCppEngine } from '../../node/src/engine/llama-cpp/llama-cpp-engine.ts'
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
-import { type Listing, listingOfBundle, listingOfModel } from '../../node/src/models/listing.ts'
 import { ModelStore } from '../../node/src/models/store/model-store.ts'
 
 const MODELS = join(import.meta.dirname, '../../shared/models')

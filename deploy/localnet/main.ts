@@ -5,9 +5,9 @@ import { describeError } from '@apus/shared/kit'
 import { Command } from 'commander'
 import { Progress } from '../setup/progress.mjs'
 import { findSoftwareGpus } from '../setup/software-gpu.mjs'
-import { demonstrate, roleOf } from './demonstration.ts'
+import { demonstrate, roleOf } from './demonstration/demonstration.ts'
+import { summary } from './demonstration/summary.ts'
 import { DEMONSTRATION_MINERS, startLocalNetwork } from './network.ts'
-import { summary } from './summary.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 

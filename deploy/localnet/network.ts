@@ -19,7 +19,7 @@ import { register } from '../../node/src/work/registration.ts'
 import type { findSoftwareGpus } from '../setup/software-gpu.mjs'
 import { Child, type Program } from './child.ts'
 import { embeddedBundle, embeddedGguf, type LocalModel } from './embedded-model.ts'
-import type { Fault } from './faulty-miner.ts'
+import type { Fault } from './miners/faulty-miner.ts'
 import { LOCAL_PARAMETERS } from './parameters.ts'
 import { freePort, type RedisServer, startRedis } from './redis.ts'
 import { ensureWallet } from './wallets.ts'
@@ -39,9 +39,9 @@ const COORDINATOR_POLL_MS = 250
 const MONEY_TIMEOUT_MS = 30_000
 
 const ROOT = join(import.meta.dirname, '..', '..')
-const AO_PROGRAM = join(import.meta.dirname, 'ao', 'main.ts')
+const AO_PROGRAM = join(ROOT, 'deploy', 'ao-units', 'main.ts')
 const COORDINATOR_PROGRAM = join(ROOT, 'coordinator', 'src', 'main.ts')
-const MINERS_PROGRAM = join(import.meta.dirname, 'miners.ts')
+const MINERS_PROGRAM = join(import.meta.dirname, 'miners', 'miners.ts')
 
 export interface MinerRole {
   readonly name: string

@@ -1,7 +1,7 @@
 import { type AoClient, type AoConfig, connectAo } from '@apus/shared/ao'
 import { addressOf } from '@apus/shared/arweave'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { AoUnits } from '../../deploy/localnet/ao/start-ao-units.ts'
+import type { AoUnits } from '../../deploy/ao-units/start-ao-units.ts'
 import { watchProcess } from '../../shared/src/ao/watch-process.ts'
 import { verifyItemFields } from '../../shared/src/arweave/data-item.ts'
 import { aoConfig, evalLua, luaValue, startTestUnits, testClient, testWallet } from '../support/ao-units.ts'

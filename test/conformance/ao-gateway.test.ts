@@ -3,8 +3,8 @@ import { GatewayClient, type Wallet } from '@apus/shared/arweave'
 import { ArweaveSigner, bundleAndSignData, createData } from 'arbundles'
 import Arweave from 'arweave'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { rootFields } from '../../deploy/localnet/ao/graphql-arguments.ts'
-import type { AoUnits } from '../../deploy/localnet/ao/start-ao-units.ts'
+import { rootFields } from '../../deploy/ao-units/routes/graphql-arguments.ts'
+import type { AoUnits } from '../../deploy/ao-units/start-ao-units.ts'
 import { startTestUnits, temporaryDirectory, testWallet } from '../support/ao-units.ts'
 
 /** Three chunks and a bit, none of whose bytes repeat in step with the chunks. */

@@ -1,7 +1,7 @@
 import type { AoClient } from '@apus/shared/ao'
 import { createWallet, type DataItemFields, type Tag, type Wallet } from '@apus/shared/arweave'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { AoUnits } from '../../deploy/localnet/ao/start-ao-units.ts'
+import type { AoUnits } from '../../deploy/ao-units/start-ao-units.ts'
 import { signDataItem } from '../../shared/src/arweave/data-item.ts'
 import { evalLua, luaValue, startTestUnits, testClient, testWallet } from '../support/ao-units.ts'
 

@@ -140,7 +140,7 @@ async function expectSoundOrder(
       }
     }>
   }
-  const { nextChain } = await import('../../deploy/localnet/ao/schedule.ts')
+  const { nextChain } = await import('../../deploy/ao-units/messages/schedule.ts')
   let previous: { chain: string; assignment: string } | undefined
   let time = 0
   for (const [slot, { node }] of edges.entries()) {

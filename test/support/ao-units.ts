@@ -6,13 +6,13 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type AoClient, type AoConfig, connectAo } from '@apus/shared/ao'
 import { createWallet, type Wallet } from '@apus/shared/arweave'
-import { type AoUnits, type AoUnitsOptions, startAoUnits } from '../../deploy/localnet/ao/start-ao-units.ts'
+import { type AoUnits, type AoUnitsOptions, startAoUnits } from '../../deploy/ao-units/start-ao-units.ts'
 import { ensureAosModule } from '../../deploy/setup/aos-module.mjs'
 
 export type UnitsAddress = Pick<AoUnits, 'urls' | 'authority' | 'scheduler' | 'moduleId'>
 export type AoMode = AoClient['mode']
 
-const MAIN = join(import.meta.dirname, '../../deploy/localnet/ao/main.ts')
+const MAIN = join(import.meta.dirname, '../../deploy/ao-units/main.ts')
 const CACHE_DIR = join(import.meta.dirname, '../../.cache/aos')
 
 /** Path of the checked aos module. */

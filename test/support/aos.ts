@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { AoMessage, AoResult, Tag } from '../../deploy/localnet/ao/ao-message.ts'
-import { ResidentProcess } from '../../deploy/localnet/ao/resident-process.ts'
+import type { AoMessage, AoResult, Tag } from '../../deploy/ao-units/ao-message.ts'
+import { ResidentProcess } from '../../deploy/ao-units/compute/resident-process.ts'
 import { AOS_MODULE_ID, ensureAosModule } from '../../deploy/setup/aos-module.mjs'
 
 type AosTags = Readonly<Record<string, string>> | readonly Tag[]

@@ -2,7 +2,7 @@ import { systemClock } from '@apus/shared/kit'
 import { parseApus } from '@apus/shared/protocol'
 import { Command } from 'commander'
 import { readNodeKey, readSettings } from '../home/home.ts'
-import { openAccount } from '../open-miner.ts'
+import { openAccount } from '../miner/open-miner.ts'
 import { register } from '../work/registration.ts'
 import { type Console, homeOf } from './console.ts'
 

@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import { createLogger } from '@apus/shared/kit'
 import { Command } from 'commander'
-import { Engines } from '../engines.ts'
 import { type Home, readSettings } from '../home/home.ts'
 import { lockHome } from '../home/lock.ts'
-import type { MinerParts } from '../miner.ts'
-import { openMiner } from '../open-miner.ts'
+import { Engines } from '../miner/engines.ts'
+import type { MinerParts } from '../miner/miner.ts'
+import { openMiner } from '../miner/open-miner.ts'
 import { type Console, homeOf } from './console.ts'
 
 /** `start`: mines until SIGINT or SIGTERM; a second signal stops at once. */

@@ -2,7 +2,7 @@ import { formatApus } from '@apus/shared/protocol'
 import { Command } from 'commander'
 import { z } from 'zod'
 import { readSettings } from '../home/home.ts'
-import { openAccount } from '../open-miner.ts'
+import { openAccount } from '../miner/open-miner.ts'
 import { type Console, homeOf } from './console.ts'
 
 const LIVE_TIMEOUT_MS = 2_000

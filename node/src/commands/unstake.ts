@@ -1,7 +1,7 @@
 import { formatApus, parseApus } from '@apus/shared/protocol'
 import { Command } from 'commander'
 import { readSettings } from '../home/home.ts'
-import { openAccount } from '../open-miner.ts'
+import { openAccount } from '../miner/open-miner.ts'
 import { type Console, homeOf } from './console.ts'
 
 /** `unstake`: asks free stake back; it reaches the account after the network's delay. */

@@ -23,7 +23,7 @@ import {
 } from '@apus/shared/protocol'
 import type { Retrace } from '@apus/shared/replay'
 import { type Duty, duties } from './next-duty.ts'
-import type { Retraces } from './retraces.ts'
+import type { Retraces } from './replays.ts'
 
 const LOOK_INTERVAL_MS = 2_000
 /** A message that was taken but never showed in the published state is sent again after this pause. */

@@ -9,10 +9,10 @@ import {
   type SeatView,
   signCommitment,
 } from '@apus/shared/protocol'
-import type { EvidenceShelf } from '../disputes/evidence-shelf.ts'
-import type { AnswerShelf } from './answer-shelf.ts'
+import type { AnswerShelf } from './answer-store.ts'
 import { isOlder } from './job-order.ts'
 import type { Computed, Journal } from './journal.ts'
+import type { EvidenceShelf } from './leaf-store.ts'
 import { nextStep, type Step, seatOf } from './next-step.ts'
 import type { Announce, Network, PromptSource, ServedModels } from './ports.ts'
 import { findPrompt } from './prompt.ts'

@@ -88,10 +88,7 @@ export function readProof(text: string): ProofFile {
   const read = proofFileSchema.safeParse(parsed(text))
   if (read.success) return read.data
   const [issue] = read.error.issues
-  throw invalid(
-    'bad-data',
-    `The file is no proof: ${issue?.path.join('../dispute') || 'file'}: ${issue?.message}.`,
-  )
+  throw invalid('bad-data', `The file is no proof: ${issue?.path.join('.') || 'file'}: ${issue?.message}.`)
 }
 
 function parsed(text: string): unknown {

@@ -34,8 +34,8 @@ const KERNELS = {
     files: ['shape', 'wide', 'functions', 'sampler', 'argmax', 'noise', 'pick'],
     bindings: bindings('rrrrrwu'),
   },
-  battery: {
-    files: ['wide', 'functions', 'angle', 'rsqrt', 'sigmoid', 'divide', 'noise', 'battery'],
+  'self-test': {
+    files: ['wide', 'functions', 'angle', 'rsqrt', 'sigmoid', 'divide', 'noise', 'self-test'],
     bindings: bindings('rrw'),
   },
   'page-digest': { files: ['shape', 'page-digest'], bindings: bindings('rrrwu') },

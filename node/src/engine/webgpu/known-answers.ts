@@ -40,11 +40,11 @@ export async function answerPrimitives(
     await gpu.allocate('answers', cases.length * 8, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC),
   ] as const
   try {
-    const pipeline = await gpu.compile('battery', {})
+    const pipeline = await gpu.compile('self-test', {})
     const [bytes] = await gpu.run(
       pass => {
         pass.setPipeline(pipeline)
-        pass.setBindGroup(0, gpu.bind('battery', buffers))
+        pass.setBindGroup(0, gpu.bind('self-test', buffers))
         pass.dispatchWorkgroups(Math.ceil(cases.length / 64))
       },
       [{ buffer: buffers[2], offset: 0, size: cases.length * 8 }],

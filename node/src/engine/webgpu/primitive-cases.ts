@@ -15,7 +15,7 @@ import {
   sine,
 } from '@apus/shared/machine'
 
-/** A primitive's input for `kernels/battery.wgsl` and what the machine says of it. */
+/** A primitive's input for `kernels/self-test.wgsl` and what the machine says of it. */
 export interface PrimitiveCase {
   readonly operation: number
   readonly input: readonly [a: number, b: number, c: number]

@@ -1,0 +1,32 @@
+import { describeError } from '@apus/shared/kit'
+import { Command } from 'commander'
+import { mine } from '../../../node/src/commands/start.ts'
+import { homeAt } from '../../../node/src/home/home.ts'
+import { Engines } from '../../../node/src/miner/engines.ts'
+import { type Fault, withFault } from './faulty-miner.ts'
+
+/** Several miners in one process: starting Node and checking its engines once for all of them saves seconds. `home=fault` is one that cheats. */
+const { args: miners } = new Command('miners').argument('<homes...>').parse()
+
+const engines = new Engines()
+let starting = miners.length
+const io = {
+  env: process.env,
+  // Each says that it is ready in its first line.
+  print: (line: string) => {
+    if (line.startsWith('{') && --starting === 0) console.log(JSON.stringify({ ready: true, miners }))
+  },
+}
+
+try {
+  await Promise.all(
+    miners.map(miner => {
+      const [home, fault] = miner.split('=') as [string, Fault?]
+      return mine(io, homeAt(home), engines, fault && withFault(fault))
+    }),
+  )
+  process.exit(0)
+} catch (error) {
+  console.error(describeError(error))
+  process.exit(1)
+}
