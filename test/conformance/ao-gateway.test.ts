@@ -70,7 +70,7 @@ describe('transactions, with the arweave package', () => {
     expect(Buffer.from(await gateway.read(id)).equals(LARGE)).toBe(true)
     expect(await gateway.size(id)).toBe(LARGE.length)
     const range = { first: 262_140, last: 786_500 }
-    expect(Buffer.from(await gateway.read(id, range)).equals(LARGE.subarray(262_140, 786_501))).toBe(true)
+    expect(Buffer.from(await gateway.read(id, { range })).equals(LARGE.subarray(262_140, 786_501))).toBe(true)
     const proved = await gateway.readVerified(id)
     expect(proved).toMatchObject({ owner: wallet.address, tags: [{ name: 'Name', value: 'large' }] })
     const downloaded = (await arweave.transactions.getData(id, { decode: true })) as Uint8Array
@@ -183,6 +183,9 @@ describe('data items', () => {
 
   test('what is not there is named', async () => {
     await expect(gateway.read('x'.repeat(43))).rejects.toMatchObject({ code: 'arweave-not-found' })
+    await expect(gateway.read(units.moduleId, { limit: 1000 })).rejects.toMatchObject({ code: 'too-large' })
+    const aborted = { signal: AbortSignal.abort() }
+    await expect(gateway.read(units.moduleId, aborted)).rejects.toMatchObject({ code: 'arweave-unreachable' })
     const gone = new GatewayClient({ url: 'http://127.0.0.1:9' })
     await expect(gone.read('x'.repeat(43))).rejects.toMatchObject({
       code: 'arweave-unreachable',

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { type AoClient, connectAo } from '@apus/shared/ao'
-import { gatewayData, type Wallet } from '@apus/shared/arweave'
+import { GatewayClient, type Wallet } from '@apus/shared/arweave'
 import type { Logger } from '@apus/shared/kit'
 import { NetworkClient, NetworkFeed } from '@apus/shared/network'
 import type { Address } from '@apus/shared/protocol'
@@ -43,13 +43,12 @@ export async function openMiner(
   const onError = (err: unknown) => log.warn({ err }, 'AO could not be read; trying again.')
   const feed = new NetworkFeed(ao, { network: network.network, pollMs: POLL_MS, onError })
   const { gateway } = settings
-  const prompts =
-    gateway === undefined
-      ? {}
-      : {
-          arweave: (id: string, limit: number, signal: AbortSignal) =>
-            gatewayData(gateway, id, limit, signal),
-        }
+  const arweave = gateway === undefined ? undefined : new GatewayClient({ url: gateway })
+  const prompts = arweave
+    ? {
+        arweave: (id: string, limit: number, signal: AbortSignal) => arweave.read(id, { limit, signal }),
+      }
+    : {}
   try {
     const miner = await createMiner(
       {

@@ -18,6 +18,13 @@ export interface ByteRange {
   readonly last: number
 }
 
+export interface ReadOptions {
+  readonly range?: ByteRange
+  /** Bytes; larger data is refused with `too-large` while it arrives. */
+  readonly limit?: number
+  readonly signal?: AbortSignal
+}
+
 /** A range or a chunk on a slow line. */
 const TIMEOUT_MS = 60_000
 
@@ -45,10 +52,13 @@ export class GatewayClient {
   }
 
   /** The data behind an id, whole or a range of it; a range is checked to be the one asked for. */
-  async read(id: string, range?: ByteRange): Promise<Uint8Array> {
+  async read(
+    id: string,
+    { range, limit = Number.POSITIVE_INFINITY, signal }: ReadOptions = {},
+  ): Promise<Uint8Array> {
     const headers: Record<string, string> = range ? { range: `bytes=${range.first}-${range.last}` } : {}
-    const response = await this.#fetch(`/raw/${id}`, { headers })
-    const bytes = new Uint8Array(await this.#bounded(response.arrayBuffer()))
+    const response = await this.#fetch(`/raw/${encodeURIComponent(id)}`, { headers, signal: signal ?? null })
+    const bytes = await this.#bounded(bytesOf(response, limit))
     if (!range) return bytes
     if (response.status === 200) return ofWhole(bytes, range)
     const given = /^bytes (\d+)-(\d+)\//.exec(response.headers.get('content-range') ?? '')
@@ -127,7 +137,13 @@ export class GatewayClient {
 
   async #send(url: string, init: RequestInit): Promise<Response> {
     const response = await this.#bounded(
-      fetch(url, { ...init, signal: AbortSignal.timeout(this.#timeoutMs) }),
+      fetch(url, {
+        ...init,
+        signal: AbortSignal.any([
+          AbortSignal.timeout(this.#timeoutMs),
+          ...(init.signal ? [init.signal] : []),
+        ]),
+      }),
     )
     if (response.ok) return response
     const text = (await response.text().catch(() => '')).slice(0, 500)
@@ -151,6 +167,7 @@ export class GatewayClient {
     try {
       return await work
     } catch (cause) {
+      if (cause instanceof ApusError) throw cause
       throw new ApusError('arweave-unreachable', 'The Arweave gateway cannot be reached.', {
         retry: true,
         blame: 'peer',
@@ -158,6 +175,18 @@ export class GatewayClient {
       })
     }
   }
+}
+
+async function bytesOf(response: Response, limit: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length
+    if (size > limit)
+      throw new ApusError('too-large', `The data is larger than ${limit} bytes.`, { blame: 'peer' })
+    chunks.push(chunk)
+  }
+  return new Uint8Array(Buffer.concat(chunks))
 }
 
 const badAnswer = (what: string): ApusError =>

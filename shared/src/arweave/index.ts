@@ -10,7 +10,6 @@ export {
   verifyDataItem,
 } from './data-item.ts'
 export { GatewayClient } from './gateway-client.ts'
-export { gatewayData } from './gateway-data.ts'
 export {
   admitChunk,
   admitTransaction,
