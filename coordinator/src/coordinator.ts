@@ -23,11 +23,11 @@ import { healthOf } from './health.ts'
 import { startHttp } from './http/server.ts'
 import { handOutTo } from './jobs/hand-out.ts'
 import type { JobBoard } from './jobs/job-board.ts'
-import { MinerLine } from './jobs/miner-client.ts'
+import { MinerClient } from './jobs/miner-client.ts'
 import { taskOf } from './jobs/task.ts'
 import { TaskFeed } from './jobs/task-feed.ts'
 import { CoordinatorMetrics } from './metrics.ts'
-import { StageWatch } from './rounds/stage-watch.ts'
+import { PhaseWatch } from './rounds/phase-watch.ts'
 import { WatchedFeed } from './watched-feed.ts'
 
 export type { JobBoard } from './jobs/job-board.ts'
@@ -116,9 +116,9 @@ async function open(
   await commitments.start()
   onStop(() => commitments.stop())
   const commitmentsSeen = (job: JobId): ReadonlySet<Address> =>
-    new Set(commitments.ofJob(job).map(statement => statement.miner))
+    new Set(commitments.ofJob(job).map(signed => signed.miner))
 
-  const miners = new MinerLine({ network, requests, registrations, mirror, log })
+  const miners = new MinerClient({ network, requests, registrations, mirror, log })
   const tasks = new TaskFeed({
     board,
     handOut: handOutTo({
@@ -148,14 +148,14 @@ async function open(
     log,
   })
 
-  const stages = new StageWatch((stage, ms) => metrics.stageLeft(stage, ms))
+  const phases = new PhaseWatch((phase, ms) => metrics.phaseLeft(phase, ms))
   feed.onChange(change => {
     if (change.kind === 'miner') {
       registrations.update(change.miner)
       commitments.recheck()
     }
     if (change.kind === 'job') {
-      if (feed.caughtUp) stages.see(change.job, clock.now())
+      if (feed.caughtUp) phases.see(change.job, clock.now())
       if (ENDED.includes(change.job.state)) commitments.forget(change.job.id)
     }
     keeper.look()

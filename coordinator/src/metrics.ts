@@ -1,10 +1,10 @@
 import type { TickReason } from '@apus/shared/rounds'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Answer } from './jobs/hand-out.ts'
-import type { Stage } from './rounds/stage-watch.ts'
+import type { Phase } from './rounds/phase-watch.ts'
 
 /** From a message on a local AO to the longest window of a public network, in seconds. */
-const STAGE_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600]
+const PHASE_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600]
 
 /** What the coordinator counts. */
 export class CoordinatorMetrics {
@@ -26,11 +26,11 @@ export class CoordinatorMetrics {
     help: 'Signed commitments that arrived by gossip or sync.',
     registers: [this.registry],
   })
-  readonly #stages = new Histogram({
+  readonly #phases = new Histogram({
     name: 'apus_coordinator_stage_seconds',
     help: 'How long jobs waited for their draw, commitments, audit, reveals and the end of their window.',
     labelNames: ['stage'],
-    buckets: STAGE_SECONDS,
+    buckets: PHASE_SECONDS,
     registers: [this.registry],
   })
 
@@ -64,7 +64,7 @@ export class CoordinatorMetrics {
     this.#commitments.inc()
   }
 
-  stageLeft(stage: Stage, ms: number): void {
-    this.#stages.observe({ stage }, ms / 1000)
+  phaseLeft(stage: Phase, ms: number): void {
+    this.#phases.observe({ stage }, ms / 1000)
   }
 }

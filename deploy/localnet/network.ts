@@ -19,7 +19,7 @@ import { register } from '../../node/src/work/registration.ts'
 import type { findSoftwareGpus } from '../setup/software-gpu.mjs'
 import { Child, type Program } from './child.ts'
 import { embeddedBundle, embeddedGguf, type LocalModel } from './embedded-model.ts'
-import type { Fault } from './miners/faulty-miner.ts'
+import type { Cheat } from './miners/faulty-miner.ts'
 import { LOCAL_PARAMETERS } from './parameters.ts'
 import { freePort, type RedisServer, startRedis } from './redis.ts'
 import { ensureWallet } from './wallets.ts'
@@ -45,7 +45,7 @@ const MINERS_PROGRAM = join(import.meta.dirname, 'miners', 'miners.ts')
 
 export interface MinerRole {
   readonly name: string
-  readonly fault?: Fault
+  readonly cheat?: Cheat
   /** Computes on the software GPU where the machine has one. */
   readonly gpu?: boolean
 }
@@ -56,8 +56,8 @@ export const DEMONSTRATION_MINERS: readonly MinerRole[] = [
   { name: 'ben' },
   { name: 'cy' },
   { name: 'dee', gpu: true },
-  { name: 'liar', fault: 'wrong-result' },
-  { name: 'mute', fault: 'silent-after-commit' },
+  { name: 'liar', cheat: 'wrong-result' },
+  { name: 'mute', cheat: 'silent-after-commit' },
 ]
 
 export interface LocalNetworkOptions {
@@ -327,7 +327,7 @@ async function prepareMiner(
   dir: string,
   file: NetworkFile,
   wallets: string,
-  { name, fault, gpu = false }: MinerRole,
+  { name, cheat, gpu = false }: MinerRole,
   models: Readonly<Record<'bundle' | 'gguf', LocalModel>>,
 ): Promise<string> {
   const home = minerHome(dir, name)
@@ -349,5 +349,5 @@ async function prepareMiner(
       stopGraceSeconds: 0,
     }),
   )
-  return fault ? `${home}=${fault}` : home
+  return cheat ? `${home}=${cheat}` : home
 }

@@ -307,8 +307,8 @@ export async function measureSevenBillion(measure: Measure): Promise<Figures[]> 
 /** The verdict on a step of another model that was proven on a network. */
 export const measureLike = (measure: Measure, proof: StepProof) => {
   const manifest = decodeManifest(new Uint8Array(Buffer.from(proof.manifest.leaf, 'base64')))
-  const { position, stage, operation, chunk, statement, job } = proof
+  const { position, stage, operation, chunk, statement: result, job } = proof
   const terms = termsOf(manifest, job.promptLength ?? 1, job.maxTokens, job.sampler)
   const name = planStage(terms, position, stage)[operation]?.name ?? ''
-  return measure({ position, stage, count: statement.count }, terms, name, chunk)
+  return measure({ position, stage, count: result.count }, terms, name, chunk)
 }

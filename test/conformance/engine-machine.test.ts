@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { toBase64Url } from '@apus/shared/hashing'
 import { answerRoot } from '@apus/shared/machine'
 import { Q16_ONE } from '@apus/shared/protocol'
-import { OracleRetrace } from '@apus/shared/replay'
+import { OracleReplay } from '@apus/shared/replay'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createCpuEngine } from '../../node/src/engine/cpu/cpu-engine.ts'
 import type { ChosenToken, Engine, GenerationRequest, LoadedModel } from '../../node/src/engine/engine.ts'
@@ -99,9 +99,9 @@ describe('the machine engine with the embedded model', () => {
   })
 
   test('answers for any position of a run as the oracle does', async () => {
-    const answer = await model.retrace?.(request(), never)
-    const oracle = await OracleRetrace.run(await BundleFile.open(path), runRequest(request()), never)
-    if (!answer) throw new Error('the machine retraces its runs')
+    const answer = await model.replay?.(request(), never)
+    const oracle = await OracleReplay.run(await BundleFile.open(path), runRequest(request()), never)
+    if (!answer) throw new Error('the machine replays its runs')
     expect([answer.tokens, answer.checkpoints]).toEqual([oracle.tokens, oracle.checkpoints])
     const last = answer.promptTokens.length + answer.tokens.length - 2
     const operations = (run: typeof answer) =>

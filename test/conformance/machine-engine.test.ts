@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { RunRequest } from '@apus/shared/machine'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { CpuMachine, type CpuOptions } from '../../node/src/engine/cpu/cpu-machine.ts'
-import { Captain } from '../../node/src/engine/cpu/team.ts'
+import { TeamLead } from '../../node/src/engine/cpu/team.ts'
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
 import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
@@ -65,7 +65,7 @@ test('a model that the memory cannot hold is refused before it is read', async (
 runsAndRefusals('the CPU machine', cpu({ threads: 2 }))
 
 test('runs asked for together are computed together', async () => {
-  const command = vi.spyOn(Captain.prototype, 'command')
+  const command = vi.spyOn(TeamLead.prototype, 'command')
   const bundle = randomBundle({ ...(AWKWARD_SHAPES[0] as ModelShape), context: 80 }, 1)
   const machine = await cpu({ threads: 1 })(bundle)
   const request = requestsFor(machine, [3], 40)[0] as RunRequest

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { APUS, addressOf, DEPLOYER } from '../support/contracts.ts'
-import { type Cast, commitAll, MODEL, revealAll, stage, tick } from '../support/contracts-cast.ts'
+import { type Cast, commitAll, MODEL, revealAll, setUp, tick } from '../support/contracts-cast.ts'
 
 interface Question {
   readonly state: string
@@ -14,7 +14,7 @@ describe('an AO process', () => {
   const asker = addressOf('asker')
   let cast: Cast
   beforeEach(async () => {
-    cast = await stage()
+    cast = await setUp()
     const { world } = cast
     const example = new URL('../../contracts-lua/examples/ask.lua', import.meta.url)
     const names = `TOKEN, NETWORK, MODEL = '${world.token}', '${world.network}', '${MODEL}'\n`

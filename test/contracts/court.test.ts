@@ -1,7 +1,7 @@
-import { accusedAnswer, challengerMove, type DisputeMessage, Said } from '@apus/shared/dispute'
+import { accusedAnswer, challengerMove, type DisputeMessage, SeatAnswers } from '@apus/shared/dispute'
 import { bundleLayout, decodeManifest, promptTokensRoot } from '@apus/shared/machine'
 import type { DisputeView } from '@apus/shared/protocol'
-import type { Retrace } from '@apus/shared/replay'
+import type { Replay } from '@apus/shared/replay'
 import { expect, it } from 'vitest'
 import { APUS } from '../support/contracts.ts'
 import { Court } from '../support/dispute/court.ts'
@@ -114,7 +114,7 @@ function attempt(move: () => DisputeMessage): DisputeMessage | undefined {
   }
 }
 
-function liesOf(trial: Trial, random: Random): (Retrace | Promise<Retrace>)[] {
+function liesOf(trial: Trial, random: Random): (Replay | Promise<Replay>)[] {
   const { honest, bundle } = trial
   const layout = bundleLayout(decodeManifest(bundle.leaf(0)))
   const wrong = (leaf: number, byte: number) => trial.run(flipBit(bundle, leaf, byte, 5))
@@ -143,13 +143,13 @@ async function replay(
   { codes, ends }: Tally,
 ): Promise<void> {
   const { world, job } = trial
-  const { statement } = accused
-  const evidence = random.below(3) === 0 ? accused.run : undefined
+  const { result } = accused
+  const leaves = random.below(3) === 0 ? accused.run : undefined
   const promptTokens = promptTokensRoot(trial.request.prompt)
   const { terms } = trial.honest
   const { tokens } = accused.run
-  const court = new Court({ id: job, terms, model: trial.bundle.root, promptTokens, statement, tokens })
-  const opening = trial.opening(accused, by.run, evidence)
+  const court = new Court({ id: job, terms, model: trial.bundle.root, promptTokens, result, tokens })
+  const opening = trial.opening(accused, by.run, leaves)
   const opened = await trial.send(by.miner.address, opening)
   expect(opened.code ?? 'taken').toBe(court.take('challenger', opening) ?? 'taken')
   if (opening.action !== 'Open-Dispute') return
@@ -160,11 +160,11 @@ async function replay(
     const state = view.state === 'moot' ? 'proven' : view.state
     expect(looked(court.view)).toEqual(looked({ ...view, state }))
     if (view.state !== 'running') break
-    const said = new Said(job, view.accused, key => world.entry('evidence', key))
+    const answers = new SeatAnswers(job, view.accused, key => world.entry('evidence', key))
     const due = attempt(() =>
       view.turn === 'accused'
         ? accusedAnswer(view, accused.run)
-        : challengerMove(view, reading(by.run, tokens), { statement, said }),
+        : challengerMove(view, reading(by.run, tokens), { result, answers }),
     )
     if (due === undefined && random.below(3) > 0) break
     const message = sent(due, past, random)
@@ -205,5 +205,5 @@ it('the model of the court in TypeScript takes and refuses what the contract doe
   expect(tally.ends.get('proven')).toBeGreaterThan(1)
 })
 
-const differs = (a: Side, b: Side) => JSON.stringify(a.statement) !== JSON.stringify(b.statement)
+const differs = (a: Side, b: Side) => JSON.stringify(a.result) !== JSON.stringify(b.result)
 const other = (side: 'accused' | 'challenger') => (side === 'accused' ? 'challenger' : 'accused')

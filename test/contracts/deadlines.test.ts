@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { APUS } from '../support/contracts.ts'
-import { type Cast, stage, tick } from '../support/contracts-cast.ts'
+import { type Cast, setUp, tick } from '../support/contracts-cast.ts'
 import { loadInAos } from '../support/lua-modules.ts'
 
 const MINUTE = 60_000
@@ -23,7 +23,7 @@ async function flood(cast: Cast): Promise<() => number> {
 }
 
 it('a flood of deadlines is worked off sixteen moves a message, and Tick may ask for as many again', async () => {
-  const cast = await stage({ miners: 1 })
+  const cast = await setUp({ miners: 1 })
   const done = await flood(cast)
   expect(done()).toBe(0)
   await tick(cast)
@@ -44,22 +44,22 @@ it('the answers of a seat are forgotten sixteen a move, and none is left', async
     'state.state',
   ])
   const counts = await run(`
-    local evidence, deadlines = require('apus.jobs.seat-answers'), require('apus.state.deadlines')
+    local seatAnswers, deadlines = require('apus.jobs.seat-answers'), require('apus.state.deadlines')
     local clock, publish, state = require('apus.state.clock'), require('apus.aos.publish'), require('apus.state.state')
     clock.advance('1000')
     local job, seat, other, left = { id = 'job' }, { miner = 'liar' }, { miner = 'honest' }, {}
-    for i = 1, 300 do evidence.keep(job, seat, 'chunks.' .. i, {}, 'text', 'id') end
-    evidence.keep(job, other, 'stages.1', {}, 'text', 'id')
+    for i = 1, 300 do seatAnswers.keep(job, seat, 'chunks.' .. i, {}, 'text', 'id') end
+    seatAnswers.keep(job, other, 'stages.1', {}, 'text', 'id')
     publish.take()
     local function count()
       local kept, published = 0, 0
-      for _ in pairs(state.evidence) do kept = kept + 1 end
+      for _ in pairs(state.seatAnswers) do kept = kept + 1 end
       for _, tag in ipairs(publish.take() or {}) do
         if tag.name == 'evidence' then for _ in pairs(tag.value) do published = published + 1 end end
       end
       left[#left + 1] = kept .. '/' .. published
     end
-    evidence.drop(seat)
+    seatAnswers.drop(seat)
     count()
     deadlines.run(clock.now())
     count()

@@ -50,12 +50,12 @@ async function openAt(
   accused: Side,
   place: { Position: number } | { Page: number },
 ) {
-  const other = { ...accused.statement, checkpointRoot: digestOf('other') as typeof accused.statement.kvRoot }
+  const other = { ...accused.result, checkpointRoot: digestOf('other') as typeof accused.result.kvRoot }
   const { data } = openingMove(trial.honest, {
     job: trial.job,
     accused: accused.miner.address,
-    statement: other,
-    evidence: undefined,
+    result: other,
+    leaves: undefined,
   })!
   const [name, value] = Object.entries(place)[0]!
   return trial.send(challenger, {

@@ -1,7 +1,7 @@
 import type { DisputeMessage } from '@apus/shared/dispute'
 import { bundleLayout, decodeManifest } from '@apus/shared/machine'
 import type { DisputeView, SamplerSettings } from '@apus/shared/protocol'
-import type { Retrace } from '@apus/shared/replay'
+import type { Replay } from '@apus/shared/replay'
 import { expect, it } from 'vitest'
 import { APUS } from '../support/contracts.ts'
 import { flipBit } from '../support/dispute/flip.ts'
@@ -34,7 +34,7 @@ const SAMPLERS: readonly Partial<SamplerSettings>[] = [
 ]
 
 /** A run that differs from the honest one somewhere; undefined when the change happens to change nothing. */
-async function lieOf(trial: Trial, random: Random): Promise<Retrace> {
+async function lieOf(trial: Trial, random: Random): Promise<Replay> {
   const { honest, bundle, request } = trial
   const layout = bundleLayout(decodeManifest(bundle.leaf(0)))
   const pick = <T>(items: readonly T[]): T => items[random.below(items.length)] as T
@@ -67,7 +67,7 @@ async function lieOf(trial: Trial, random: Random): Promise<Retrace> {
   }
 }
 
-const differs = (a: Side, b: Side) => JSON.stringify(a.statement) !== JSON.stringify(b.statement)
+const differs = (a: Side, b: Side) => JSON.stringify(a.result) !== JSON.stringify(b.result)
 
 /** Loses a message now and then, so that clocks decide too. */
 const forgetful =
@@ -103,16 +103,16 @@ async function playJob(trial: Trial, random: Random, count: Count): Promise<void
     }
   }
   for (const side of liars) {
-    const evidence = random.below(2) === 0 ? undefined : side.run
-    const opened = await trial.accuse(honest.miner.address, side, honest.run, evidence)
-    expect(opened.code, JSON.stringify(side.statement)).toBeUndefined()
+    const leaves = random.below(2) === 0 ? undefined : side.run
+    const opened = await trial.accuse(honest.miner.address, side, honest.run, leaves)
+    expect(opened.code, JSON.stringify(side.result)).toBeUndefined()
     count.disputes++
     if (trial.world.entry('disputes', opened.id) !== undefined) {
       const played = await trial.play(opened.id, honest.run, side, {
         tamper: forgetful(random, 'accused'),
       })
       expect(['proven', 'silent', 'moot']).toContain(played.view.state)
-      expect(1 + played.messages.length).toBeLessThanOrEqual(evidence ? 8 : 12)
+      expect(1 + played.messages.length).toBeLessThanOrEqual(leaves ? 8 : 12)
       expect(played.largest).toBeLessThan(65_536)
     }
     count.proven++

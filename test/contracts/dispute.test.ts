@@ -1,5 +1,5 @@
 import { bundleLayout, decodeManifest } from '@apus/shared/machine'
-import type { Retrace } from '@apus/shared/replay'
+import type { Replay } from '@apus/shared/replay'
 import { describe, expect, it } from 'vitest'
 import { BASE_PRICE, TOKEN_PRICE } from '../support/contracts-cast.ts'
 import { flipBit } from '../support/dispute/flip.ts'
@@ -18,7 +18,7 @@ interface Case {
 }
 
 async function seatedWith(
-  lie: (trial: Trial) => Promise<Retrace> | Retrace,
+  lie: (trial: Trial) => Promise<Replay> | Replay,
   options: TrialOptions = {},
 ): Promise<Case> {
   const trial = await Trial.open(options)
@@ -29,8 +29,8 @@ async function seatedWith(
 
 /** The honest seat disputes, with or without the liar's leaves, until the dispute has ended. */
 async function prosecute({ trial, liar, honest }: Case, withheld = false): Promise<Played | undefined> {
-  const evidence = withheld ? undefined : liar.run
-  const opened = await trial.accuse(honest.miner.address, liar, honest.run, evidence)
+  const leaves = withheld ? undefined : liar.run
+  const opened = await trial.accuse(honest.miner.address, liar, honest.run, leaves)
   expect(opened.code).toBeUndefined()
   if (trial.world.entry('disputes', opened.id) === undefined) return undefined
   return trial.play(opened.id, honest.run, liar)

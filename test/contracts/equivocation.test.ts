@@ -22,7 +22,7 @@ import {
   SEAT_PRICE,
   SIGNATURE,
   seated,
-  stage,
+  setUp,
   submit,
 } from '../support/contracts-cast.ts'
 
@@ -40,7 +40,7 @@ const bind = (miner: Miner, key: NodeKey): Promise<Outcome> =>
 
 /** A network whose miners are bound to keys that can sign, and a job of theirs in which all have committed. */
 async function committed(): Promise<{ cast: Cast; job: string }> {
-  const cast = await stage({ miners: 4 })
+  const cast = await setUp({ miners: 4 })
   for (const miner of cast.miners) await bind(miner, keyOf(miner.address))
   const job = await submit(cast)
   await commitAll(cast, job)
@@ -157,7 +157,7 @@ describe('two statements of one key', () => {
   })
 
   it('count by any key that the wallet was bound to since its stake is locked, and not before all committed', async () => {
-    const cast = await stage({ miners: 4 })
+    const cast = await setUp({ miners: 4 })
     for (const miner of cast.miners) await bind(miner, keyOf(miner.address))
     const job = await submit(cast)
     await cast.world.send(PROVER, cast.world.network, 'Tick')

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { APUS, addressOf, DEPLOYER, UNIT, World } from '../support/contracts.ts'
-import { HONEST, JOB_TAGS, PRICE, seated, stage, submit, tick } from '../support/contracts-cast.ts'
+import { HONEST, JOB_TAGS, PRICE, seated, setUp, submit, tick } from '../support/contracts-cast.ts'
 
 const anyone = addressOf('anyone')
 const list = (entries: readonly (readonly [string, string])[]) =>
@@ -147,7 +147,7 @@ describe('the guard', () => {
 
 describe('a refused message', () => {
   it('draws the seats all the same, so that nobody can choose the hash chain', async () => {
-    const cast = await stage()
+    const cast = await setUp()
     const id = await submit(cast)
     await cast.world.raw({
       from: cast.requester,
@@ -165,7 +165,7 @@ describe('a refused message', () => {
   it('draws by the real hash chain, whoever sent the message', async () => {
     const draws = await Promise.all(
       [false, true].map(async forged => {
-        const cast = await stage()
+        const cast = await setUp()
         const id = await submit(cast)
         const tags = forged
           ? list([
@@ -181,7 +181,7 @@ describe('a refused message', () => {
   })
 
   it('cannot be spoken by a process that no authority vouches for', async () => {
-    const cast = await stage()
+    const cast = await setUp()
     const id = await submit(cast)
     await tick(cast)
     const [seat] = seated(cast, id)

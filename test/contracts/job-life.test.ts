@@ -7,14 +7,14 @@ import {
   PRICE,
   revealAll,
   SEAT_PRICE,
-  stage,
+  setUp,
   submit,
   tick,
 } from '../support/contracts-cast.ts'
 
 describe('a job', () => {
   it('is paid by token, computed by equal seats, answered, paid and settled', async () => {
-    const cast = await stage()
+    const cast = await setUp()
     const { world, requester, miners } = cast
     const before = world.balance(requester)
     const id = await submit(cast, { 'X-Reference': 'first' })

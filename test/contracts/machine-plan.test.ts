@@ -127,7 +127,7 @@ describe('the plan', () => {
               stage,
               o.name,
               o.leaves,
-              o.run ?? 0,
+              o.leavesPerRun ?? 0,
               o.chunks,
               o.leafBytes(0),
               o.leafBytes(o.leaves - 1),

@@ -9,7 +9,7 @@ import {
   type Miner,
   revealAll,
   seated,
-  stage,
+  setUp,
   submit,
   tick,
 } from '../support/contracts-cast.ts'
@@ -31,7 +31,7 @@ async function held(cast: Cast): Promise<{ job: string; liar: Miner }> {
 
 it('a flood of disputes ends with its accused, sixteen at once and the rest one by one, whatever is overdue', async () => {
   const parameters = { retention: 30 * MINUTE, burnBatch: String(1_000n * APUS) }
-  const cast = await stage({ miners: 4, parameters })
+  const cast = await setUp({ miners: 4, parameters })
   const { world, requester } = cast
   const { job, liar } = await held(cast)
   const flood = addressOf('flood')
@@ -85,7 +85,7 @@ it('a flood of disputes ends with its accused, sixteen at once and the rest one 
 })
 
 it('a miner that has left with all its stake is no longer published', async () => {
-  const cast = await stage({ miners: 1 })
+  const cast = await setUp({ miners: 1 })
   const [miner] = cast.miners as [Miner]
   await miner.act('Unstake', { Quantity: String(5_000n * APUS) })
   await miner.act('Unregister')

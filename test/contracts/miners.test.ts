@@ -8,7 +8,7 @@ import {
   peerOf,
   revealAll,
   SIGNATURE,
-  stage,
+  setUp,
   submit,
   tick,
 } from '../support/contracts-cast.ts'
@@ -17,7 +17,7 @@ describe('a miner', () => {
   let cast: Cast
   let miner: Miner
   beforeEach(async () => {
-    cast = await stage({ miners: 4 })
+    cast = await setUp({ miners: 4 })
     miner = cast.miners[0]!
   })
   const registration = (changes = {}) => ({
@@ -148,7 +148,7 @@ describe('a miner', () => {
 
 describe('a model', () => {
   it('is listed once, against a bond, in a known class', async () => {
-    const cast = await stage({ miners: 0 })
+    const cast = await setUp({ miners: 0 })
     const { world, lister } = cast
     const list = (changes = {}, data = '{}') =>
       world.send(

@@ -14,7 +14,7 @@ import {
   revealAll,
   SEAT_PRICE,
   seated,
-  stage,
+  setUp,
   submit,
   tick,
 } from '../support/contracts-cast.ts'
@@ -99,7 +99,7 @@ function worthOf({ world }: Cast, address: string): bigint {
 
 describe('a model whose bundle is none of the machine’s', () => {
   it('is void by one leaf: jobs and disputes end with all money back, the lister’s bond is lost', async () => {
-    const cast = await stage({ bundle: BAD, miners: 6, purse: 50n * APUS })
+    const cast = await setUp({ bundle: BAD, miners: 6, purse: 50n * APUS })
     const { world, lister, requester } = cast
     const whole = world.balance(requester)
     const waiting = await submitTo(cast, BAD)
@@ -144,7 +144,7 @@ describe('a model whose bundle is none of the machine’s', () => {
   })
 
   it('ends sixteen at a time, the rest by later messages; none of them goes on meanwhile', async () => {
-    const cast = await stage({ bundle: BAD, miners: 4, parameters: { drawTimeout: 60 * MINUTE } })
+    const cast = await setUp({ bundle: BAD, miners: 4, parameters: { drawTimeout: 60 * MINUTE } })
     const { world } = cast
     const { job, liar } = await held(cast, BAD)
     for (const miner of cast.miners) await miner.act('Pause')
@@ -177,7 +177,7 @@ describe('a model whose bundle is none of the machine’s', () => {
   }, 60_000)
 
   it('keeps a convicted seat convicted', async () => {
-    const cast = await stage({ bundle: BAD, miners: 4, purse: 50n * APUS })
+    const cast = await setUp({ bundle: BAD, miners: 4, purse: 50n * APUS })
     const { world } = cast
     const { job, liar, rest } = await held(cast, BAD)
     await world.pay(rest[0]!.address, 10n * APUS, 'Deposit')
@@ -193,7 +193,7 @@ describe('a model whose bundle is none of the machine’s', () => {
 
 describe('a listing', () => {
   it('is taken back by its lister only; open jobs run out, then the bond returns', async () => {
-    const cast = await stage({ bundle: GOOD })
+    const cast = await setUp({ bundle: GOOD })
     const { world, lister, requester } = cast
     const job = await submitTo(cast, GOOD)
     const delist = (from: string, model = GOOD.root) =>
@@ -222,7 +222,7 @@ describe('a listing', () => {
   })
 
   it('without jobs is over at once, and can be made anew', async () => {
-    const cast = await stage({ bundle: GOOD, miners: 0 })
+    const cast = await setUp({ bundle: GOOD, miners: 0 })
     const { world, lister } = cast
     await world.send(lister, world.network, 'Delist-Model', { Model: GOOD.root })
     expect(world.account(lister)).toBe(LISTING_BOND)
@@ -254,7 +254,7 @@ it('the proof that a bundle is void is found by reading it', async () => {
   const odd = new MemoryBundle(wide.leaves.map((leaf, i) => (i === second ? changed : leaf)))
   const proof = await findVoidLeaf(numbered(odd), pathOf(odd))
   expect(proof).toEqual({ leaf: second, proof: { ...leafOf(odd, second), first: leafOf(odd, down.first) } })
-  const cast = await stage({ bundle: odd, miners: 0 })
+  const cast = await setUp({ bundle: odd, miners: 0 })
   expect((await voidModel(cast, odd, second, leafOf(odd, second))).code).toBe('not-proven')
   const wrong = { ...proof!.proof, first: leafOf(odd, down.first - 1) }
   expect((await voidModel(cast, odd, second, wrong)).code).toBe('wrong-path')

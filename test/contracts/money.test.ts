@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { APUS, addressOf, World } from '../support/contracts.ts'
-import { MODEL, stage, submit } from '../support/contracts-cast.ts'
+import { MODEL, setUp, submit } from '../support/contracts-cast.ts'
 
 const alice = addressOf('alice')
 const bob = addressOf('bob')
@@ -121,7 +121,7 @@ describe('money', () => {
 
 describe('money in flight', () => {
   it('stays whole in whatever order notices arrive', async () => {
-    const cast = await stage({ miners: 2 })
+    const cast = await setUp({ miners: 2 })
     const { world, requester } = cast
     world.delivering = false
     await world.pay(requester, 7n, 'Deposit')

@@ -5,7 +5,7 @@ import { checkProof } from '@apus/shared/proofs'
 import { type Address, address, commitmentOf, id32, processId, tokensKey } from '@apus/shared/protocol'
 import { expect, it } from 'vitest'
 import { type ProofFile, readProof } from '../../shared/src/proofs/proof-file.ts'
-import { evidenceKey } from '../../shared/src/protocol/dispute.ts'
+import { seatAnswerKey } from '../../shared/src/protocol/dispute.ts'
 import { testWallet } from '../support/ao-units.ts'
 import { digestOf } from '../support/contracts.ts'
 import { altered } from '../support/dispute/altered.ts'
@@ -16,7 +16,7 @@ import { type Side, Trial } from '../support/dispute/trial.ts'
 import { listingOf } from '../support/listed-bundle.ts'
 
 /** What every proof file says of the job and of the accused. */
-function claimOf({ world, job, bundle }: Trial, { miner, statement }: Side) {
+function claimOf({ world, job, bundle }: Trial, { miner, result }: Side) {
   const { manifest, path } = listingOf(bundle)
   const view = world.job(job)
   const { id, model, sampler, stop, maxTokens, promptTokens } = view
@@ -26,9 +26,9 @@ function claimOf({ world, job, bundle }: Trial, { miner, statement }: Side) {
     job: { id, class: view.class, model, sampler, stop, maxTokens, promptTokens },
     manifest: { leaf: manifest, path },
     accused: miner.address,
-    statement,
+    statement: result,
     resultRoot: view.seats.find(seat => seat.miner === miner.address)!.resultRoot,
-    tokens: world.entry('tokens', tokensKey(job, statement)),
+    tokens: world.entry('tokens', tokensKey(job, result)),
   }
 }
 
@@ -85,7 +85,7 @@ async function signed(
   answers: Readonly<Record<string, Readonly<Record<string, string>>>> = {},
 ) {
   if (file.kind === 'equivocation') throw new TypeError('its messages are others')
-  const { network, job, statement, resultRoot } = file
+  const { network, job, statement: result, resultRoot } = file
   const accused = wallet.address as Address
   const salt = digestOf('a salt')
   const commitment = commitmentOf(network, job.id, accused, salt, resultRoot)
@@ -95,12 +95,12 @@ async function signed(
     Action: 'Reveal',
     Job,
     Salt: salt,
-    Count: String(statement.count),
-    Finish: statement.finish,
-    'Token-Digest': statement.tokenDigest,
-    'Checkpoint-Root': statement.checkpointRoot,
-    'Kv-Root': statement.kvRoot,
-    'Answer-Root': statement.answerRoot,
+    Count: String(result.count),
+    Finish: result.finish,
+    'Token-Digest': result.tokenDigest,
+    'Checkpoint-Root': result.checkpointRoot,
+    'Kv-Root': result.kvRoot,
+    'Answer-Root': result.answerRoot,
   }
   const said: Record<string, unknown> = {}
   for (const [name, tags] of Object.entries(answers)) {
@@ -134,8 +134,8 @@ it('a proven step is a file that anyone can check, and that names the check when
   }
   const played = await trial.play(opened.id, honest!.run, liar!, {
     tamper: ({ position = 0, stage = 0, operation = 0 }, message: DisputeMessage) => {
-      keep(evidenceKey.stages(job, accused, position))
-      keep(evidenceKey.chunks(job, accused, position, stage, operation))
+      keep(seatAnswerKey.stages(job, accused, position))
+      keep(seatAnswerKey.chunks(job, accused, position, stage, operation))
       return message
     },
   })
@@ -151,8 +151,8 @@ it('a proven step is a file that anyone can check, and that names the check when
     stage,
     operation,
     chunk,
-    stages: said.get(evidenceKey.stages(job, accused, position)),
-    value: JSON.parse(said.get(evidenceKey.chunks(job, accused, position, stage, operation))!),
+    stages: said.get(seatAnswerKey.stages(job, accused, position)),
+    value: JSON.parse(said.get(seatAnswerKey.chunks(job, accused, position, stage, operation))!),
     proof: played.messages.at(-1)!.data,
   })
   const story = await checkProof(file)
@@ -203,8 +203,8 @@ it.each([
   let message = openingMove(honest!.run, {
     job: trial.job,
     accused,
-    statement: liar!.statement,
-    evidence: liar!.run,
+    result: liar!.result,
+    leaves: liar!.run,
   })!
   const sent = await trial.send(honest!.miner.address, message)
   expect(sent.code).toBeUndefined()

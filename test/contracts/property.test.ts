@@ -14,7 +14,7 @@ import {
   resultOf,
   SEAT_PRICE,
   SIGNATURE,
-  stage,
+  setUp,
 } from '../support/contracts-cast.ts'
 
 const RUNS = 320
@@ -321,7 +321,7 @@ it('no sequence of messages breaks an invariant, fails an evaluation or leaves a
     fc.asyncProperty(fc.array(move, { minLength: 3, maxLength: 10, size: 'max' }), async moves => {
       if (runs++ % RUNS_PER_WORLD === 0) {
         await close()
-        play = new Play(await stage({ parameters: PARAMETERS, purse: 50n * APUS }))
+        play = new Play(await setUp({ parameters: PARAMETERS, purse: 50n * APUS }))
       }
       for (const one of moves) await play?.make(one)
     }),

@@ -1,9 +1,9 @@
 import { merkleLeaf } from '@apus/shared/hashing'
 import type { SamplerSettings } from '@apus/shared/protocol'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { valueDigest } from '../../shared/src/machine/digests.ts'
 import { Model } from '../../shared/src/machine/model.ts'
 import { decodeRanked, encodeRanked } from '../../shared/src/machine/sampler.ts'
+import { valueDigest } from '../../shared/src/machine/value-tree.ts'
 import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
 import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-modules.ts'
 import {

@@ -12,7 +12,7 @@ import {
   revealAll,
   SEAT_PRICE,
   seated,
-  stage,
+  setUp,
   submit,
   tick,
   tokensOf,
@@ -27,7 +27,7 @@ describe('rounds', () => {
   let cast: Cast
   let job: string
   beforeEach(async () => {
-    cast = await stage({ miners: 6 })
+    cast = await setUp({ miners: 6 })
     job = await submit(cast)
     await tick(cast)
   })
@@ -327,7 +327,7 @@ describe('rounds', () => {
 describe('a class that nobody can recompute', () => {
   let cast: Cast
   beforeEach(async () => {
-    cast = await stage({ miners: 4, class: 'llama.cpp/b1/avx2' })
+    cast = await setUp({ miners: 4, class: 'llama.cpp/b1/avx2' })
   })
   const run = async (liars: number, tags = {}) => {
     const job = await submit(cast, tags, SEAT_PRICE * 3n)

@@ -9,7 +9,7 @@ import {
   PRICE,
   revealAll,
   SEAT_PRICE,
-  stage,
+  setUp,
   submit,
   tick,
 } from '../support/contracts-cast.ts'
@@ -17,7 +17,7 @@ import {
 describe('a submission', () => {
   let cast: Cast
   beforeAll(async () => {
-    cast = await stage({ miners: 3 })
+    cast = await setUp({ miners: 3 })
     await cast.world.pay(cast.requester, 500n * APUS, 'Deposit')
   })
 
@@ -154,7 +154,7 @@ describe('a submission', () => {
 
 describe('a job without enough miners', () => {
   it('waits, can be cancelled, and expires with all its money back', async () => {
-    const cast = await stage({ miners: 2 })
+    const cast = await setUp({ miners: 2 })
     const { world, requester } = cast
     const before = world.balance(requester)
     const cancelled = await submit(cast)
@@ -181,7 +181,7 @@ describe('a job without enough miners', () => {
   it('is drawn when locked stake comes free', async () => {
     // Each seat locks 29 + 4.64 APUS: stake for one job at a time.
     const parameters = { minStake: '1', disputeWindow: 4 * 60_000 }
-    const cast = await stage({ miners: 3, stake: 50n * APUS, parameters })
+    const cast = await setUp({ miners: 3, stake: 50n * APUS, parameters })
     const first = await submit(cast)
     const second = await submit(cast)
     await tick(cast)

@@ -136,7 +136,7 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
 
 it('a liar that answers nothing loses by the clock', async () => {
   const lying = wrongBit(honest())
-  const mute: LoadedModel = { ...lying, retrace: () => Promise.reject(new Error('says nothing')) }
+  const mute: LoadedModel = { ...lying, replay: () => Promise.reject(new Error('says nothing')) }
   const { network, submit, liar } = await startThree(mute)
   const id = await submit()
   await untilSlashed(network, id, liar)
@@ -157,8 +157,8 @@ it('an honest miner that lost its disk answers a false accusation, which loses i
   const lying = wrongBit(honest())
   const request = { promptTokens: lying.tokenize('Who lies?', 'text'), jobKey: id }
   const { sampler, maxTokens, stop } = job!
-  const run = await lying.retrace!({ ...request, sampler, maxTokens, stop }, new AbortController().signal)
-  const claim = { job: id, accused: seat.miner, statement: seat.statement!, evidence: undefined }
+  const run = await lying.replay!({ ...request, sampler, maxTokens, stop }, new AbortController().signal)
+  const claim = { job: id, accused: seat.miner, result: seat.statement!, leaves: undefined }
   await two.stop()
   await rm(join(network.dir, second!.address), { recursive: true })
   const before = await network.requester.client.account(network.requester.address)

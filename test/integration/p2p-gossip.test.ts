@@ -52,13 +52,13 @@ describe('gossip of commitments', () => {
     const [a, b] = await pair()
     const heard: string[] = []
     b.commitments.onNew(s => heard.push(s.commitment))
-    const statement = a.commit()
-    await a.commitments.publish(statement)
-    await a.commitments.publish(statement)
+    const signed = a.commit()
+    await a.commitments.publish(signed)
+    await a.commitments.publish(signed)
     const other = a.commit()
     await a.commitments.publish(other)
     await eventually('the last arrives', () => heard.includes(other.commitment))
-    expect(heard).toEqual([statement.commitment, other.commitment])
+    expect(heard).toEqual([signed.commitment, other.commitment])
     expect(b.host.score(a.host.peer)).toBeGreaterThanOrEqual(0)
   })
 
@@ -118,16 +118,16 @@ describe('gossip of commitments', () => {
   it('neither keeps nor punishes a miner it has not heard of, and admits it once it has', async () => {
     const [a, b] = await pair()
     registry.delete(a.miner)
-    const statement = a.commit()
-    await sendRaw(a, encodeCommitment(statement))
+    const signed = a.commit()
+    await sendRaw(a, encodeCommitment(signed))
     const other = b.commit()
     await b.commitments.publish(other)
     await eventually('gossip flows', () => a.commitments.ofJob(other.job).length === 1)
-    expect(b.commitments.ofJob(statement.job)).toEqual([])
+    expect(b.commitments.ofJob(signed.job)).toEqual([])
     expect(b.host.score(a.host.peer)).toBeGreaterThanOrEqual(0)
     registry.set(a.miner, a.key.peer)
     b.commitments.recheck()
-    expect(b.commitments.ofJob(statement.job)).toEqual([statement])
+    expect(b.commitments.ofJob(signed.job)).toEqual([signed])
   })
 
   it('keeps at most four statements of one seat', async () => {

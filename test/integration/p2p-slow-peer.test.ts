@@ -46,11 +46,11 @@ it('bounds what waits for a peer that stands still, and reaches it again when it
 
   listener.kill('SIGCONT')
   const job = randomId<JobId>()
-  const statement = publisher.commit(job)
+  const signed = publisher.commit(job)
   await eventually(
     'gossip reaches it again',
     async () => {
-      if (host.subscribers().length > 0) await commitments.publish(statement)
+      if (host.subscribers().length > 0) await commitments.publish(signed)
       return heard.has(job)
     },
     45_000,

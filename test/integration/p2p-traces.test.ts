@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type Evidence, evidenceRoots } from '@apus/shared/machine'
+import { type RunLeaves, runRoots } from '@apus/shared/machine'
 import { fetchTrace, serveTraces } from '@apus/shared/p2p'
 import type { JobId } from '@apus/shared/protocol'
 import { afterEach, expect, it } from 'vitest'
@@ -18,30 +18,30 @@ afterEach(async () => {
   await Promise.all(peers.splice(0).map(p => p.stop()))
 })
 
-const leaves = (count: number, bytes: number) =>
+const randomLeaves = (count: number, bytes: number) =>
   Array.from({ length: count }, () => new Uint8Array(randomBytes(bytes)))
 const plain = (list: readonly Uint8Array[]) => list.map(leaf => Buffer.from(leaf).toString('hex'))
 
 it('brings a long run’s leaves over in parts, checked against the roots that were revealed', async () => {
   const [a, b] = await pair()
   const job = randomId<JobId>()
-  const evidence: Evidence = { checkpoints: leaves(4097, 41), pageLeaves: leaves(9000, 32) }
-  await serveTraces(b.host, b.requests, async wanted => (wanted === job ? evidence : undefined))
-  const fetched = await fetchTrace(a.host, a.requests, b.host.peer, { job, roots: evidenceRoots(evidence) })
-  expect(plain(fetched.checkpoints)).toEqual(plain(evidence.checkpoints))
-  expect(plain(fetched.pageLeaves)).toEqual(plain(evidence.pageLeaves))
+  const leaves: RunLeaves = { checkpoints: randomLeaves(4097, 41), pageLeaves: randomLeaves(9000, 32) }
+  await serveTraces(b.host, b.requests, async wanted => (wanted === job ? leaves : undefined))
+  const fetched = await fetchTrace(a.host, a.requests, b.host.peer, { job, roots: runRoots(leaves) })
+  expect(plain(fetched.checkpoints)).toEqual(plain(leaves.checkpoints))
+  expect(plain(fetched.pageLeaves)).toEqual(plain(leaves.pageLeaves))
   await expect(
-    fetchTrace(a.host, a.requests, b.host.peer, { job: randomId(), roots: evidenceRoots(evidence) }),
+    fetchTrace(a.host, a.requests, b.host.peer, { job: randomId(), roots: runRoots(leaves) }),
   ).rejects.toMatchObject({ code: 'trace-unknown' })
 })
 
 it('refuses leaves that are not those of the result', async () => {
   const [a, b] = await pair()
   const job = randomId<JobId>()
-  const evidence: Evidence = { checkpoints: leaves(3, 41), pageLeaves: leaves(2, 32) }
-  const others: Evidence = { ...evidence, pageLeaves: leaves(2, 32) }
+  const leaves: RunLeaves = { checkpoints: randomLeaves(3, 41), pageLeaves: randomLeaves(2, 32) }
+  const others: RunLeaves = { ...leaves, pageLeaves: randomLeaves(2, 32) }
   await serveTraces(b.host, b.requests, async () => others)
-  const wanted = { job, roots: evidenceRoots(evidence) }
+  const wanted = { job, roots: runRoots(leaves) }
   await expect(fetchTrace(a.host, a.requests, b.host.peer, wanted)).rejects.toMatchObject({
     code: 'trace-forged',
   })

@@ -7,7 +7,7 @@ import { APUS, addressOf } from '../support/contracts.ts'
 import { BASE_PRICE, seated, TOKEN_PRICE, tick } from '../support/contracts-cast.ts'
 import { inApus, printTable } from '../support/dispute/docket.ts'
 import { flipBit } from '../support/dispute/flip.ts'
-import { statementOf } from '../support/dispute/play.ts'
+import { resultOf } from '../support/dispute/play.ts'
 import { type Side, Trial } from '../support/dispute/trial.ts'
 
 const SECOND = 1_000
@@ -266,7 +266,7 @@ describe('who plays together loses together:', () => {
     const hostile = [silent!.address, cast.requester]
     const honest = cast.miners.map(m => m.address).filter(m => m !== silent!.address)
     const sheet = new BalanceSheet(world, { hostile, honest })
-    const result = trial.resultOf(trial.honest, statementOf(trial.honest))
+    const result = trial.resultOf(trial.honest, resultOf(trial.honest))
     for (let i = 0; i < 40 && world.job(job).state !== 'revealing'; i++) {
       const [next] = seated(cast, job)
       if (next) await next.commit(job, result)

@@ -7,7 +7,7 @@ import {
   revealAll,
   SEAT_PRICE,
   seated,
-  stage,
+  setUp,
   submit,
   tick,
   WAGE,
@@ -185,7 +185,7 @@ const ownerOf = ({ world }: Cast): string =>
 describe('a forger of AO messages gains nothing and harms nobody with', () => {
   let cast: Cast
   beforeAll(async () => {
-    cast = await stage({ miners: 4 })
+    cast = await setUp({ miners: 4 })
     const { world } = cast
     await world.send(cast.requester, world.token, 'Transfer', { Recipient: forger, Quantity: String(PURSE) })
     await world.pay(forger, 10n * APUS, 'Deposit')
@@ -224,7 +224,7 @@ describe('a forger of AO messages gains nothing and harms nobody with', () => {
 
 describe('notices that go astray cost nobody anything:', () => {
   it('a Transfer-Error restores a withdrawal, and a Debit-Notice that never comes leaves it pending', async () => {
-    const { world, requester } = await stage({ miners: 0 })
+    const { world, requester } = await setUp({ miners: 0 })
     await world.pay(requester, 10n * APUS, 'Deposit')
     world.delivering = false
     await world.send(requester, world.network, 'Withdraw', { Quantity: '3' })

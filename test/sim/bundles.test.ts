@@ -11,7 +11,7 @@ import {
   commitAll,
   revealAll,
   SEAT_PRICE,
-  stage,
+  setUp,
   submit,
   TOKEN_PRICE,
   tick,
@@ -44,7 +44,7 @@ describe('who lists a bundle', () => {
   it('with a leaf outside the domain loses its bond, and everybody has back what they paid', async ({
     annotate,
   }) => {
-    const cast = await stage({ bundle: BAD, miners: 5 })
+    const cast = await setUp({ bundle: BAD, miners: 5 })
     const { world } = cast
     const sheet = sheetOf(cast, [...cast.miners.map(m => m.address), prover])
     const answered = await ask(cast, BAD)
@@ -74,7 +74,7 @@ describe('who lists a bundle', () => {
     annotate,
   }) => {
     // The manifest is proven, the rest of the leaves lies with the lister alone: honest miners cannot verify it.
-    const cast = await stage({ bundle: GOOD, miners: 4 })
+    const cast = await setUp({ bundle: GOOD, miners: 4 })
     const { world } = cast
     for (const miner of cast.miners) await miner.act('Serve', {}, '[]')
     const sheet = sheetOf(cast)
@@ -98,7 +98,7 @@ describe('who lists a bundle', () => {
     ['more tokens', { vocab: SHAPE_LIMITS.vocab + 1 }],
     ['more operations in a layer', { heads: 64, kvHeads: 64, headSize: 128, context: SHAPE_LIMITS.context }],
   ])('with %s than the machine can prove is refused, its money untouched', async (_, change) => {
-    const cast = await stage({ miners: 0 })
+    const cast = await setUp({ miners: 0 })
     const { world, lister } = cast
     await world.pay(lister, LISTING_BOND, 'Deposit')
     const sheet = sheetOf(cast)

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { BalanceSheet, told } from '../support/balance-sheet.ts'
 import { World } from '../support/contracts.ts'
-import { JOB_TAGS, MAX_TOKENS, MODEL, PRICE, seated, stage, tick, WAGE } from '../support/contracts-cast.ts'
+import { JOB_TAGS, MAX_TOKENS, MODEL, PRICE, seated, setUp, tick, WAGE } from '../support/contracts-cast.ts'
 
 const FLOOD = 10_000
 const MOVES_PER_MESSAGE = 16
@@ -35,7 +35,7 @@ afterEach(() => {
 it('ten thousand deadlines due in one message are worked off sixteen a message, and jobs go on', async ({
   annotate,
 }) => {
-  const cast = await stage({ miners: 4 })
+  const cast = await setUp({ miners: 4 })
   const { world } = cast
   const [hostile, ...others] = cast.miners
   const flooder = hostile!.address
@@ -79,7 +79,7 @@ it('ten thousand deadlines due in one message are worked off sixteen a message, 
 })
 
 it('jobs that all expire in one message give their money back, sixteen a message', async ({ annotate }) => {
-  const cast = await stage({ miners: 1 })
+  const cast = await setUp({ miners: 1 })
   const { world } = cast
   await world.pay(cast.requester, PRICE * BigInt(JOBS), 'Deposit')
   const sheet = new BalanceSheet(world, { hostile: [], honest: [], customers: [cast.requester] })

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { APUS } from '../support/contracts.ts'
 import { BASE_PRICE, seated, TOKEN_PRICE, tick } from '../support/contracts-cast.ts'
 import { flipBit } from '../support/dispute/flip.ts'
-import { statementOf } from '../support/dispute/play.ts'
+import { resultOf } from '../support/dispute/play.ts'
 import { type Side, Trial } from '../support/dispute/trial.ts'
 
 const SEAT_PRICE = BASE_PRICE + TOKEN_PRICE * 4n
@@ -22,18 +22,18 @@ it('who looks last with a lie, and reveals late, is convicted all the same, its 
       continue
     }
     const run = sides.length === 0 ? lie : trial.honest
-    const side = { miner, run, statement: statementOf(run) }
+    const side = { miner, run, result: resultOf(run) }
     sides.push(side)
-    await miner.commit(job, trial.resultOf(side.run, side.statement))
+    await miner.commit(job, trial.resultOf(side.run, side.result))
   }
   const [liar, ...honest] = sides
-  for (const side of honest) await side.miner.reveal(job, trial.resultOf(side.run, side.statement))
+  for (const side of honest) await side.miner.reveal(job, trial.resultOf(side.run, side.result))
   await world.pass(11 * 60_000)
   expect(world.job(job).state).toBe('agreed')
   const early = await trial.accuse(honest[0]!.miner.address, liar!, trial.honest, lie)
   expect(early.code).toBe('not-revealed')
   await world.pass(25 * 60_000)
-  const revealed = await liar!.miner.reveal(job, trial.resultOf(lie, liar!.statement))
+  const revealed = await liar!.miner.reveal(job, trial.resultOf(lie, liar!.result))
   expect(revealed.code).toBeUndefined()
   await world.pass(10 * 60_000)
   expect(world.job(job).state).toBe('settled')

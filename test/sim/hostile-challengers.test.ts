@@ -77,8 +77,8 @@ const towards =
     const values = stageValues(run, position, stage, undefined)
     const chunk = planStage(run.terms, position, stage)[operation]!.chunk(0)
     const said = from.said(view.accused)
-    const them = { statement: accused.statement, said }
-    const inputs = stepInputs(run, them, { position, stage, shown: view.pages }, values, chunk)
+    const shown = { result: accused.result, answers: said }
+    const inputs = stepInputs(run, shown, { position, stage, shown: view.pages }, values, chunk)
     return {
       ...pick(view, 'Prove-Step', { Chunk: 0 }),
       data: {
@@ -174,7 +174,7 @@ const CHALLENGERS: readonly Challenger[] = [
     plays: async ({ trial, other, accused, me }) => {
       const { miner } = accused
       const wrong = withWrongNumber(other.honest, 1, 2)
-      const claim = { run: wrong, statement: other.sides.get(miner.address)!.statement, miner }
+      const claim = { run: wrong, result: other.sides.get(miner.address)!.result, miner }
       const { data } = other.opening(claim, other.honest, wrong)
       const tags = { Job: trial.job, Accused: miner.address, Index: '1' }
       const sent = await trial.send(me, { action: 'Prove-Structure', tags, data })

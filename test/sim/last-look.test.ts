@@ -7,7 +7,7 @@ import {
   type Miner,
   SEAT_PRICE,
   seated,
-  stage,
+  setUp,
   submit,
   tick,
   WAGE,
@@ -83,7 +83,7 @@ const actors: Readonly<Record<string, LastLooker>> = {
 describe('who looks last:', () => {
   for (const [name, { committed, play, code, loses }] of Object.entries(actors))
     it(name, async ({ annotate }) => {
-      const cast = await stage({ miners: 4 })
+      const cast = await setUp({ miners: 4 })
       const { world } = cast
       const job = await submit(cast, { 'X-Redundancy': '2' }, SEAT_PRICE * 3n)
       await tick(cast)

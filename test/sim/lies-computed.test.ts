@@ -3,15 +3,15 @@ import {
   bundleLayout,
   decodeManifest,
   EXP2,
-  evidenceRoots,
   LOG2,
   type RunRequest,
+  runRoots,
   SIGMOID,
   SIN,
   type Tensor,
   tileOf,
 } from '@apus/shared/machine'
-import type { Retrace } from '@apus/shared/replay'
+import type { Replay } from '@apus/shared/replay'
 import { expect, it } from 'vitest'
 import { BASE_PRICE, TOKEN_PRICE } from '../support/contracts-cast.ts'
 import { convicts, type Liar, Purses } from '../support/dispute/docket.ts'
@@ -36,7 +36,7 @@ const layoutOf = (trial: Trial) => bundleLayout(decodeManifest(trial.bundle.leaf
 
 const BIT = 5
 
-type Run = (bundle: MemoryBundle) => Retrace | Promise<Retrace>
+type Run = (bundle: MemoryBundle) => Replay | Promise<Replay>
 
 /** One bit of a leaf turned, at the first of some bytes where that changes the result. */
 const ofLeaf = (trial: Trial, leaf: number, bytes = [2, 4, 6, 12, 20], run: Run = b => trial.run(b)) =>
@@ -207,11 +207,11 @@ it('wrong logits that change neither token nor residual are no lie: nothing is d
   const row = Array.from({ length: output.rows }, (_, i) => i).find(i => !honest.tokens.includes(i))!
   const tile = tileOf(output, row)
   const run = await trial.run(flipBit(trial.bundle, tile.leaf, (row - tile.row) * tile.columns, 0))
-  expect(evidenceRoots(run)).toEqual(evidenceRoots(honest))
+  expect(runRoots(run)).toEqual(runRoots(honest))
   const [seat, other] = await trial.compute(run)
   const purses = new Purses(world)
   expect(
-    openingMove(other!.run, { job, accused: seat!.miner.address, statement: seat!.statement, evidence: run }),
+    openingMove(other!.run, { job, accused: seat!.miner.address, result: seat!.result, leaves: run }),
   ).toBeUndefined()
   await trial.finish()
   expect(world.job(job).state).toBe('settled')

@@ -1,13 +1,13 @@
 import { merkleLevels, toBase64Url } from '@apus/shared/hashing'
 import { checkpointLeaf, type StopFlag } from '@apus/shared/machine'
-import type { StatementView } from '@apus/shared/protocol'
-import type { Retrace } from '@apus/shared/replay'
+import type { RevealedResult } from '@apus/shared/protocol'
+import type { Replay } from '@apus/shared/replay'
 import { sha256 } from '../../shared/src/hashing/digest.ts'
 import { sealRoot } from '../../shared/src/hashing/merkle.ts'
 import { pageLeaf } from '../../shared/src/machine/digests.ts'
 import { convicts, type Liar } from '../support/dispute/docket.ts'
 import { pretending, stoppedAt, withSwapped, withWrongNumber, withWrongRow } from '../support/dispute/lies.ts'
-import { statementOf } from '../support/dispute/play.ts'
+import { resultOf } from '../support/dispute/play.ts'
 import type { Claim, Trial } from '../support/dispute/trial.ts'
 
 const MOST = 4
@@ -17,7 +17,7 @@ const stopped = (count: number, flag: StopFlag) => (trial: Trial) => stoppedAt(t
 /** The honest run with another reason for its end than its last checkpoint gives. */
 const otherFinish = ({ honest }: Trial): Claim => ({
   run: honest,
-  statement: { ...statementOf(honest), finish: 'stop' },
+  result: { ...resultOf(honest), finish: 'stop' },
 })
 
 const ENDS: readonly Liar[] = [
@@ -49,19 +49,19 @@ const STOP = 'acc'
 const COUNT = 5
 const ROOM = 8
 
-const claiming = (run: Retrace, changes: Partial<StatementView>): Claim => ({
+const claiming = (run: Replay, changes: Partial<RevealedResult>): Claim => ({
   run,
-  statement: { ...statementOf(run), ...changes },
+  result: { ...resultOf(run), ...changes },
 })
 
 const rootText = (count: number, top: Uint8Array) =>
-  toBase64Url(sealRoot(count, top)) as StatementView['checkpointRoot']
+  toBase64Url(sealRoot(count, top)) as RevealedResult['checkpointRoot']
 const topOf = (leaves: readonly Uint8Array[]) => merkleLevels(leaves).at(-1)![0]!
-const leavesOf = (run: Retrace) => run.checkpoints.map(checkpointLeaf)
+const leavesOf = (run: Replay) => run.checkpoints.map(checkpointLeaf)
 const node = (a: Uint8Array, b: Uint8Array) => sha256(Uint8Array.of(1), a, b)
 
 /** As many tokens and pieces as it says that it chose. */
-const withTokens = (run: Retrace, count: number) =>
+const withTokens = (run: Replay, count: number) =>
   pretending(run, {
     tokens: Array.from({ length: count }, (_, i) => run.tokens[i] ?? run.tokens[0]!),
     pieces: Array.from({ length: count }, (_, i) => run.pieces[i] ?? run.pieces[0]!),
@@ -92,7 +92,7 @@ function doubled({ honest }: Trial): Claim {
   return claiming(honest, { checkpointRoot: rootText(COUNT, level[0]!) })
 }
 
-const nodesOf = (run: Retrace) => merkleLevels(leavesOf(run))[1]!
+const nodesOf = (run: Replay) => merkleLevels(leavesOf(run))[1]!
 
 /** The nodes above the leaves pass for leaves of a shorter answer. */
 function shortened({ honest }: Trial): Claim {
@@ -102,7 +102,7 @@ function shortened({ honest }: Trial): Claim {
 }
 
 /** All that is honest and, behind the token with which it stops, one more. */
-async function goesOn(trial: Trial): Promise<Retrace> {
+async function goesOn(trial: Trial): Promise<Replay> {
   const longer = await trial.run(trial.bundle, { stop: [], maxTokens: COUNT + 1 })
   return pretending(longer, {
     checkpoints: [...trial.honest.checkpoints, longer.checkpoints[COUNT]!],
@@ -110,7 +110,7 @@ async function goesOn(trial: Trial): Promise<Retrace> {
 }
 
 /** Two leaves of the K/V tree in each other's place. */
-function withSwappedPages({ honest }: Trial, a: number, b: number): Retrace {
+function withSwappedPages({ honest }: Trial, a: number, b: number): Replay {
   const of = (index: number) => (index === a ? b : index === b ? a : index)
   return pretending(honest, {
     page: index => honest.page(of(index)),
@@ -119,7 +119,7 @@ function withSwappedPages({ honest }: Trial, a: number, b: number): Retrace {
 }
 
 /** One more block of pages than the run has positions for. */
-function withMorePages(run: Retrace): Retrace {
+function withMorePages(run: Replay): Replay {
   const more = run.pageLeaves.map((_, i) => pageLeaf(run.page(i)))
   return pretending(run, { pageLeaves: [...run.pageLeaves, ...more] })
 }

@@ -12,9 +12,9 @@ import { describe, expect, it } from 'vitest'
 import { saltKey } from '../../node/src/work/run-job.ts'
 import { BalanceSheet } from '../support/balance-sheet.ts'
 import { APUS, addressOf, digestOf, UNIT } from '../support/contracts.ts'
-import { BASE_PRICE, type Miner, seated, stage, TOKEN_PRICE, tick } from '../support/contracts-cast.ts'
+import { BASE_PRICE, type Miner, seated, setUp, TOKEN_PRICE, tick } from '../support/contracts-cast.ts'
 import { flipBit } from '../support/dispute/flip.ts'
-import { reading, statementOf } from '../support/dispute/play.ts'
+import { reading, resultOf } from '../support/dispute/play.ts'
 import { type Side, Trial } from '../support/dispute/trial.ts'
 
 const MINUTE = 60_000
@@ -68,7 +68,7 @@ describe('a crash', () => {
     const [liar, honest] = await trial.computeWith([lie])
     const again = { job, state: world.entry('jobs', job) }
     for (const side of trial.sides.values()) {
-      const result = trial.resultOf(side.run, side.statement)
+      const result = trial.resultOf(side.run, side.result)
       expect((await side.miner.commit(job, result)).code).toBe('already-committed')
       expect((await side.miner.reveal(job, result)).code).toBe('already-revealed')
     }
@@ -84,8 +84,8 @@ describe('a crash', () => {
       const compose = async () => {
         if (view.turn === 'accused') return accusedAnswer(view, await wrongWeight(trial))
         const said = trial.said(view.accused)
-        const them = { statement: liar!.statement, said, evidence: undefined }
-        return challengerMove(view, await trial.run(trial.bundle), them)
+        const accused = { result: liar!.result, answers: said }
+        return challengerMove(view, await trial.run(trial.bundle), accused)
       }
       const message = await compose()
       expect(await compose()).toEqual(message)
@@ -118,7 +118,7 @@ describe('an honest miner that loses its disk and keeps its wallet', () => {
     /** Everything from the wallet and the job, each time anew. */
     const remember = async (of: Miner) => {
       const run = await trial.run(trial.bundle)
-      const result = trial.resultOf(run, statementOf(run))
+      const result = trial.resultOf(run, resultOf(run))
       const salt = commitmentSalt(saltKey(seed), network, job as JobId)
       const root = resultRoot(network, world.job(job), result)
       const commitment = commitmentOf(network, job as JobId, of.address as Address, salt, root)
@@ -141,7 +141,7 @@ describe('an honest miner that loses its disk and keeps its wallet', () => {
     for (const other of seated(cast, job, ['committed'])) await other.reveal(job, before.result)
     expect(world.job(job).state).toBe('agreed')
 
-    const side: Side = { miner: miner!, run: after.run, statement: statementOf(after.run) }
+    const side: Side = { miner: miner!, run: after.run, result: resultOf(after.run) }
     const wrong = await wrongWeight(trial)
     const opened = await trial.send(hostile, trial.opening(side, wrong, after.run))
     for (let view = world.dispute(opened.id); view.state === 'running'; view = world.dispute(opened.id)) {
@@ -166,8 +166,7 @@ describe('a copycat of commitments', () => {
     const { world, job, cast } = trial
     const [original, copycat] = seated(cast, job)
     const sheet = sheetOf(trial, [copycat!.address])
-    const statement = statementOf(trial.honest)
-    const result = trial.resultOf(trial.honest, statement)
+    const result = trial.resultOf(trial.honest, resultOf(trial.honest))
     await original!.commit(job, result)
     const seen = world.job(job).seats.find(s => s.miner === original!.address)!.commitment!
     await copycat!.act('Commit', {
@@ -194,7 +193,7 @@ describe('a copycat of commitments', () => {
 
 describe('a replay', () => {
   it('of a Credit-Notice, by its id or by the number that the token gave it, credits nothing', async () => {
-    const { world, miners } = await stage({ miners: 1, purse: PURSE })
+    const { world, miners } = await setUp({ miners: 1, purse: PURSE })
     const { address } = miners[0]!
     world.delivering = false
     await world.pay(address, PURSE, 'Deposit')
@@ -216,7 +215,7 @@ describe('a replay', () => {
     const other = await Trial.submit(trial.cast, trial.bundle)
     const { world, job, cast } = trial
     const [miner] = seated(cast, job)
-    const result = trial.resultOf(trial.honest, statementOf(trial.honest))
+    const result = trial.resultOf(trial.honest, resultOf(trial.honest))
     const view = world.job(job)
     const network = world.network as ProcessId
     const of = (process: ProcessId, id: JobId, salt: string, as: typeof view) =>
@@ -260,10 +259,10 @@ describe('a replay', () => {
     const sheet = sheetOf(trial, [first!.address])
     const [liar] = await trial.computeWith([await wrongWeight(trial)])
     await other.compute()
-    const evidence = liar!.run
+    const leaves = liar!.run
     const ids: string[] = []
     for (const rival of rivals) {
-      const opened = await trial.accuse(rival, liar!, trial.honest, evidence)
+      const opened = await trial.accuse(rival, liar!, trial.honest, leaves)
       expect(opened.code).toBeUndefined()
       ids.push(opened.id)
     }
@@ -292,8 +291,8 @@ describe('a replay', () => {
     const said = trial.said(liar!.miner.address)
     const proofs = ids.map(id =>
       challengerMove(world.dispute(id), reading(trial.honest, liar!.run.tokens), {
-        statement: liar!.statement,
-        said,
+        result: liar!.result,
+        answers: said,
       }),
     )
     const codes: (string | undefined)[] = []

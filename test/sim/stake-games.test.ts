@@ -9,7 +9,7 @@ import {
   Miner,
   peerOf,
   SIGNATURE,
-  stage,
+  setUp,
   TOKEN_PRICE,
 } from '../support/contracts-cast.ts'
 import { flipBit } from '../support/dispute/flip.ts'
@@ -81,7 +81,7 @@ describe('who cheats on a hundred jobs at once', () => {
     const parameters = { seatBondFloor: String(1_000n * APUS), drawTimeout: 600 * MINUTE }
     // The honest have stake for all these jobs, so that only the liar's own stake holds it back.
     const bundle = randomBundle(TRIAL_SHAPE, 1)
-    const cast = await stage({ miners: 4, bundle, maxContext: 256, stake: 55_000n * APUS, parameters })
+    const cast = await setUp({ miners: 4, bundle, maxContext: 256, stake: 55_000n * APUS, parameters })
     const { world } = cast
     const liar = await join(cast, bundle.root, 'stake for one', 2_000n * APUS)
     const everyone = { ...cast, miners: [...cast.miners, liar] }

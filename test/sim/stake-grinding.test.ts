@@ -13,7 +13,7 @@ import {
   revealAll,
   SEAT_PRICE,
   SIGNATURE,
-  stage,
+  setUp,
   tick,
   WAGE,
 } from '../support/contracts-cast.ts'
@@ -137,7 +137,7 @@ const grinders: Readonly<Record<string, (grinder: Grinder) => Promise<void>>> = 
 describe('who', () => {
   for (const [name, grind] of Object.entries(grinders))
     it(`${name} pays for every job and gets the seats that chance gives`, async ({ annotate }) => {
-      const cast = await stage({ miners: 5, stake: STAKE })
+      const cast = await setUp({ miners: 5, stake: STAKE })
       const { world } = cast
       await world.pay(cast.requester, PRICE * BigInt(TRIES), 'Deposit')
       const grinder = new Grinder(cast)

@@ -3,7 +3,7 @@ import { bundleLayout, decodeManifest } from '@apus/shared/machine'
 import { convicts, type Liar } from '../support/dispute/docket.ts'
 import { flipBit } from '../support/dispute/flip.ts'
 import { firstThatMatters, withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
-import { statementOf } from '../support/dispute/play.ts'
+import { resultOf } from '../support/dispute/play.ts'
 import { TRIAL_SHAPE, type Trial } from '../support/dispute/trial.ts'
 
 type Answer = 'Answer-Level' | 'Answer-Pages' | 'Answer-Stages' | 'Answer-Operations' | 'Answer-Chunks'
@@ -151,9 +151,9 @@ convicts('withholds', [
     name: 'the answer, which is not what its root says',
     lies: ({ honest }) => ({
       run: honest,
-      statement: {
-        ...statementOf(honest),
-        answerRoot: statementOf(withWrongPiece(honest, 0, Buffer.from('x'))).answerRoot,
+      result: {
+        ...resultOf(honest),
+        answerRoot: resultOf(withWrongPiece(honest, 0, Buffer.from('x'))).answerRoot,
       },
     }),
     ...silent('wrong-nodes'),

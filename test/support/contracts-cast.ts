@@ -125,7 +125,7 @@ export interface Cast {
 }
 
 /** A network with a listed model and registered, staked miners that serve it. */
-export async function stage(
+export async function setUp(
   options: {
     readonly miners?: number
     readonly class?: string

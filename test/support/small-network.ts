@@ -183,7 +183,7 @@ async function open(
         {
           journal: join(folder, 'journal.log'),
           answers: join(folder, 'answers'),
-          evidence: join(folder, 'evidence'),
+          leaves: join(folder, 'evidence'),
           peers: { bootstrap },
           runsPerModel: 64,
           ...options,

@@ -3,7 +3,7 @@
 local payload = require('apus.intake.payload')
 local dispute = require('apus.disputes.dispute')
 local encoding = require('apus.codec.encoding')
-local evidence = require('apus.jobs.seat-answers')
+local seatAnswers = require('apus.jobs.seat-answers')
 local json = require('json')
 local merkle = require('apus.codec.merkle')
 local models = require('apus.registry.models')
@@ -56,7 +56,7 @@ end
 --- What the accused of a dispute has answered there, or nil.
 function answers.found(d, key)
   local job = state.jobs[d.job]
-  return evidence.find(job, dispute.seat(job, d.accused), key)
+  return seatAnswers.find(job, dispute.seat(job, d.accused), key)
 end
 
 --- The operations of a stage of the disputed position.
@@ -248,7 +248,7 @@ end
 local function keepFollowing(d, key, record, fields)
   local job = state.jobs[d.job]
   if answers.found(d, key) then return end
-  evidence.keep(job, dispute.seat(job, d.accused), key, record, json.encode(fields))
+  seatAnswers.keep(job, dispute.seat(job, d.accused), key, record, json.encode(fields))
 end
 
 --- What the accused has said of the picked stage with its stages, kept as if it had been asked for it.

@@ -8,16 +8,16 @@ local agreement = {}
 
 local function revealed(job)
   local found, roots, distinct = {}, {}, 0
-  for _, place in ipairs(job.seats) do
-    if place.state == 'revealed' and not place.slashed then
-      found[#found + 1] = place
-      local group = roots[place.resultRoot]
+  for _, seat in ipairs(job.seats) do
+    if seat.state == 'revealed' and not seat.slashed then
+      found[#found + 1] = seat
+      local group = roots[seat.resultRoot]
       if not group then
         group = {}
-        roots[place.resultRoot] = group
+        roots[seat.resultRoot] = group
         distinct = distinct + 1
       end
-      group[#group + 1] = place
+      group[#group + 1] = seat
     end
   end
   return found, roots, distinct
@@ -25,8 +25,8 @@ end
 
 --- Seats of the root that at least two thirds of the revealed seats share; two of them when the job asked for several.
 local function majority(job, found, roots)
-  for _, place in ipairs(found) do
-    local group = roots[place.resultRoot]
+  for _, seat in ipairs(found) do
+    local group = roots[seat.resultRoot]
     if #group * 3 >= #found * 2 and (job.redundancy == 1 or #group >= 2) then return group end
   end
   return nil
@@ -40,8 +40,8 @@ end
 --- What a job has paid is final: audited seats gain standing.
 function agreement.settle(job)
   if job.verifiable and job.agreed.seats == 0 then return refuse(job) end
-  for _, place in ipairs(job.seats) do
-    if job.auditRevealed and place.paid then miners.won(place.miner) end
+  for _, seat in ipairs(job.seats) do
+    if job.auditRevealed and seat.paid then miners.won(seat.miner) end
   end
   if job.deliver == 'Final' then jobs.respond(job) end
   jobs.finish(job, 'settled')

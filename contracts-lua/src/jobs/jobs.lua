@@ -2,7 +2,7 @@
 local amount = require('apus.codec.amount')
 local clock = require('apus.state.clock')
 local deadlines = require('apus.state.deadlines')
-local evidence = require('apus.jobs.seat-answers')
+local seatAnswers = require('apus.jobs.seat-answers')
 local json = require('json')
 local ledger = require('apus.money.ledger')
 local miners = require('apus.registry.miners')
@@ -206,7 +206,7 @@ function jobs.release(job, seat)
   if not seat.lock then return end
   miners.unlock(seat.miner, seat.lock)
   seat.lock = nil
-  evidence.drop(seat)
+  seatAnswers.drop(seat)
   job.duties = job.duties - 1
 end
 

@@ -49,15 +49,15 @@ local function drawFrom(job, hashChain, count, round, whole)
   return seats.draw(seats.seed(hashChain, job.id, round), names, weights, count)
 end
 
-local function seat(job, drawn, draw, isAudit)
+local function addSeats(job, drawn, draw, isAudit)
   for _, miner in ipairs(drawn) do
-    local place = { miner = miner, state = 'drawn', draw = draw, audit = isAudit }
+    local seat = { miner = miner, state = 'drawn', draw = draw, audit = isAudit }
     if job.verifiable then
       miners.lock(miner, job.lock)
-      place.lock = job.lock
+      seat.lock = job.lock
       job.duties = job.duties + 1
     end
-    job.seats[#job.seats + 1] = place
+    job.seats[#job.seats + 1] = seat
   end
 end
 
@@ -65,10 +65,10 @@ end
 local function promptTokensOf(job)
   if job.promptTokens then return job.promptTokens end
   local root
-  for _, place in ipairs(job.seats) do
-    if place.state == 'committed' then
-      if root and place.promptTokens ~= root then return nil end
-      root = place.promptTokens
+  for _, seat in ipairs(job.seats) do
+    if seat.state == 'committed' then
+      if root and seat.promptTokens ~= root then return nil end
+      root = seat.promptTokens
     end
   end
   return root
@@ -77,9 +77,9 @@ end
 --- Seats disagree about the prompt itself: each gets a fee, the rest goes back and nobody is to blame.
 local function void(job)
   local fee = amount.share(job.seatPrice, parameters.voidFee)
-  for _, place in ipairs(seatsIn(job, 'committed')) do
-    ledger.move(fee, ledger.escrow(job), ledger.account(place.miner))
-    place.paid = fee
+  for _, seat in ipairs(seatsIn(job, 'committed')) do
+    ledger.move(fee, ledger.escrow(job), ledger.account(seat.miner))
+    seat.paid = fee
   end
   jobs.finish(job, 'void', 'prompt-tokens-differ')
 end
@@ -122,7 +122,7 @@ local function drawSeats(job, hashChain)
     -- Stake may come free: the job waits, and tries again until its timeout.
     return jobs.expire(job, math.min(parameters.drawRetry, job.drawUntil - clock.now()))
   end
-  seat(job, drawn, job.redraws, false)
+  addSeats(job, drawn, job.redraws, false)
   job.redraws = #drawn > 0 and job.redraws + 1 or MAX_REDRAWS + 1
   job.state = 'seated'
   if #drawn == 0 then return afterCommit(job) end
@@ -132,15 +132,15 @@ end
 local function drawAuditSeat(job, hashChain)
   local drawn = drawFrom(job, hashChain, 1, AUDIT_DRAW + job.auditDraws)
   if #drawn == 0 then return startRevealing(job) end
-  seat(job, drawn, job.auditDraws, true)
+  addSeats(job, drawn, job.auditDraws, true)
   job.auditDraws = job.auditDraws + 1
   jobs.expire(job, commitWindow(job))
 end
 
 local function drawAudit(job, hashChain)
   local least
-  for _, place in ipairs(seatsIn(job, 'committed')) do
-    local standing = miners.standing(place.miner)
+  for _, seat in ipairs(seatsIn(job, 'committed')) do
+    local standing = miners.standing(seat.miner)
     least = math.min(least or standing, standing)
   end
   local chance = audit.chance(least, job.seatPrice, job.bond)
@@ -176,18 +176,18 @@ local OVERDUE = {
   end,
   seated = function(job)
     if job.awaiting then job.awaiting, job.redraws = nil, MAX_REDRAWS + 1 end
-    for _, place in ipairs(seatsIn(job, 'drawn')) do
-      place.state = 'missed'
-      miners.missed(place.miner)
-      jobs.release(job, place)
+    for _, seat in ipairs(seatsIn(job, 'drawn')) do
+      seat.state = 'missed'
+      miners.missed(seat.miner)
+      jobs.release(job, seat)
     end
     afterCommit(job)
   end,
   revealing = function(job)
-    for index, place in ipairs(job.seats) do
-      if place.state == 'committed' then
-        place.state = 'late'
-        penalties.start(job, place, index)
+    for index, seat in ipairs(job.seats) do
+      if seat.state == 'committed' then
+        seat.state = 'late'
+        penalties.start(job, seat, index)
       end
     end
     agreement.decide(job)
@@ -225,10 +225,10 @@ end
 --- paid goes back. What ended before, and faults proven before, stand.
 function rounds.void(job)
   job.voided = true
-  for _, place in ipairs(job.seats) do
-    if not job.ended then penalties.takeBack(job, place) end
-    place.dutyEnds = nil
-    jobs.release(job, place)
+  for _, seat in ipairs(job.seats) do
+    if not job.ended then penalties.takeBack(job, seat) end
+    seat.dutyEnds = nil
+    jobs.release(job, seat)
   end
   if not job.ended then return jobs.finish(job, 'void', 'void-bundle') end
   jobs.changed(job)
@@ -260,8 +260,8 @@ deadlines.handle('job', function(entry)
 end)
 
 local function seatOf(job, miner)
-  for index, place in ipairs(job.seats) do
-    if place.miner == miner then return place, index end
+  for index, seat in ipairs(job.seats) do
+    if seat.miner == miner then return seat, index end
   end
   refusal.raise('no-seat', 'This wallet has no seat in the job.')
 end
@@ -271,9 +271,9 @@ end
 --- @param id string of the message
 function rounds.commit(job, miner, commitment, promptTokens, id)
   touchFor(job)
-  local place = seatOf(job, miner)
-  if place.commitment then refusal.raise('already-committed', 'The first commitment of a seat counts.') end
-  if place.state ~= 'drawn' then refusal.raise('seat-lost', 'The time to commit is over.') end
+  local seat = seatOf(job, miner)
+  if seat.commitment then refusal.raise('already-committed', 'The first commitment of a seat counts.') end
+  if seat.state ~= 'drawn' then refusal.raise('seat-lost', 'The time to commit is over.') end
   if job.promptTokens then
     if promptTokens and promptTokens ~= job.promptTokens then
       refusal.raise('prompt-tokens-differ', 'The requester bound other prompt tokens.')
@@ -281,9 +281,9 @@ function rounds.commit(job, miner, commitment, promptTokens, id)
   elseif not promptTokens then
     refusal.raise('bad-tag', 'The tag Prompt-Tokens must be given: the requester bound none.')
   end
-  place.state, place.commitment, place.promptTokens = 'committed', commitment, promptTokens
-  place.messages = { commit = id }
-  if place.audit then job.auditCommitted = true end
+  seat.state, seat.commitment, seat.promptTokens = 'committed', commitment, promptTokens
+  seat.messages = { commit = id }
+  if seat.audit then job.auditCommitted = true end
   jobs.changed(job)
   afterCommit(job)
 end
@@ -291,13 +291,13 @@ end
 --- Gives a committed seat up, while it is not known whether the job is audited.
 function rounds.retract(job, miner)
   touchFor(job)
-  local place = seatOf(job, miner)
-  if place.state ~= 'committed' or job.state ~= 'seated' then
+  local seat = seatOf(job, miner)
+  if seat.state ~= 'committed' or job.state ~= 'seated' then
     refusal.raise('too-late-to-retract', 'A commitment can be taken back only before all seats have committed.')
   end
-  place.state, place.commitment, place.messages = 'missed', nil, nil
+  seat.state, seat.commitment, seat.messages = 'missed', nil, nil
   miners.missed(miner)
-  jobs.release(job, place)
+  jobs.release(job, seat)
   jobs.changed(job)
   afterCommit(job)
 end
@@ -306,12 +306,12 @@ end
 --- @param id string of the message
 function rounds.reveal(job, miner, salt, tags, data, id)
   touchFor(job)
-  local place, index = seatOf(job, miner)
-  if place.resultRoot then refusal.raise('already-revealed', 'The seat has revealed.') end
-  if place.state ~= 'committed' and place.state ~= 'late' then
+  local seat, index = seatOf(job, miner)
+  if seat.resultRoot then refusal.raise('already-revealed', 'The seat has revealed.') end
+  if seat.state ~= 'committed' and seat.state ~= 'late' then
     refusal.raise('not-committed', 'The seat has no commitment to open.')
   end
-  if place.state == 'late' and not place.lock then
+  if seat.state == 'late' and not seat.lock then
     refusal.raise('reveal-too-late', 'The time to reveal is over.')
   end
   if job.state == 'seated' or job.state == 'auditing' then
@@ -319,21 +319,21 @@ function rounds.reveal(job, miner, salt, tags, data, id)
   end
   local result = results.read(tags, job)
   local root = results.root(job, job.promptTokens, result)
-  if results.commitment(job, miner, salt, root) ~= place.commitment then
+  if results.commitment(job, miner, salt, root) ~= seat.commitment then
     refusal.raise('reveal-mismatch', 'The reveal does not open the commitment.')
   end
-  local isLate = place.state == 'late'
+  local isLate = seat.state == 'late'
   local tokens = results.tokens(job, result, data)
   local answer = not isLate and results.answer(job, result, tags, data)
   results.keepTokens(job, result, tokens)
   if isLate then
-    place.resultRoot, place.result, place.salt, place.messages.reveal = root, result, salt, id
-    penalties.late(job, place, index)
+    seat.resultRoot, seat.result, seat.salt, seat.messages.reveal = root, result, salt, id
+    penalties.late(job, seat, index)
   else
     job.answers[result.answerRoot] = answer or job.answers[result.answerRoot]
-    place.state, place.resultRoot, place.result, place.salt = 'revealed', root, result, salt
-    place.messages.reveal = id
-    if place.audit then job.auditRevealed = true end
+    seat.state, seat.resultRoot, seat.result, seat.salt = 'revealed', root, result, salt
+    seat.messages.reveal = id
+    if seat.audit then job.auditRevealed = true end
     miners.served(miner)
     if #seatsIn(job, 'committed') == 0 then agreement.decide(job) end
   end

@@ -5,7 +5,7 @@ local deadlines = require('apus.state.deadlines')
 local publish = require('apus.aos.publish')
 local state = require('apus.state.state')
 
-local evidence = {}
+local seatAnswers = {}
 
 --- Ends the key under which the id of an answer's message is published.
 local MESSAGE = '.message'
@@ -18,18 +18,18 @@ end
 
 --- @param what string which answer
 --- @return table | nil record as it was kept
-function evidence.find(job, seat, what)
-  return state.evidence[keyOf(job, seat, what)]
+function seatAnswers.find(job, seat, what)
+  return state.seatAnswers[keyOf(job, seat, what)]
 end
 
 --- @param record table what was read from it
 --- @param text string Data as it came, for publication
 --- @param message string | nil id of the message that brought it; nil for what follows from earlier ones
-function evidence.keep(job, seat, what, record, text, message)
+function seatAnswers.keep(job, seat, what, record, text, message)
   local key = keyOf(job, seat, what)
-  state.evidence[key] = record
-  seat.evidence = seat.evidence or {}
-  seat.evidence[#seat.evidence + 1] = key
+  state.seatAnswers[key] = record
+  seat.answers = seat.answers or {}
+  seat.answers[#seat.answers + 1] = key
   publish.entry('evidence', key, text)
   if message then publish.entry('evidence', key .. MESSAGE, message) end
 end
@@ -37,7 +37,7 @@ end
 local function forget(keys)
   for _ = 1, math.min(FORGET_BATCH, #keys) do
     local key = table.remove(keys)
-    state.evidence[key] = nil
+    state.seatAnswers[key] = nil
     publish.entry('evidence', key, '')
     publish.entry('evidence', key .. MESSAGE, '')
   end
@@ -50,9 +50,9 @@ deadlines.handle('forget-answers', function(entry)
 end)
 
 --- Forgets a seat's answers when nothing can be asked of it any more, the last of many in later moves.
-function evidence.drop(seat)
-  if seat.evidence then forget(seat.evidence) end
-  seat.evidence = nil
+function seatAnswers.drop(seat)
+  if seat.answers then forget(seat.answers) end
+  seat.answers = nil
 end
 
-return evidence
+return seatAnswers

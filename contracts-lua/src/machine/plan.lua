@@ -164,14 +164,14 @@ local function layerOperations(list, m, of, position, layer, whole)
   local o = layout.ofLayer(of, layer, 'o')
   addNorm(list, m, 'n1', plan.PREVIOUS, 2 * layer, qkv.planes)
   addSlices(list, 'qkv', qkv, 'n1.quant')
-  add(list, 'rows', 'rows', equal(m.heads + 2 * m.kvHeads, 1 + 2 * m.headSize))
+  add(list, 'rows', 'row', equal(m.heads + 2 * m.kvHeads, 1 + 2 * m.headSize))
   add(list, 'link', 'link', equal(2 * m.kvHeads, 1), { layer = layer })
   if not whole then return end
   addAttention(list, m, position)
   for i = 1, #list do
     if list[i].kind == 'page' then list[i].layer = layer end
   end
-  add(list, 'out.quant', 'out.quant', a8(m.heads * m.headSize, o.planes), { planes = o.planes })
+  add(list, 'out.quant', 'quant', a8(m.heads * m.headSize, o.planes), { planes = o.planes })
   addLinear(list, 'o', o, 'out.quant', 0, m.width, { residual = plan.PREVIOUS })
   addNorm(list, m, 'n2', 'o', 2 * layer + 1, gateUp.planes)
   addFeedForward(list, m, of, layer, gateUp)

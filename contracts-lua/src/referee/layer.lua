@@ -96,7 +96,7 @@ steps['sum'] = function(read, operation, chunk)
   return numbers.writeI32(linear.residual(leafOf(read, operation.residual, chunk), parts, 0))
 end
 
-steps['rows'] = function(read, _, unit)
+steps['row'] = function(read, _, unit)
   local m = read.manifest
   local from = unit * m.headSize
   local within = from % OPERATION_VALUES
@@ -145,7 +145,7 @@ steps['out'] = function(read, _, head)
   return numbers.writeI32(attention.out(groups, read.manifest.headSize))
 end
 
-steps['out.quant'] = function(read, operation, chunk)
+steps['quant'] = function(read, operation, chunk)
   return quantizer.encode(leafOf(read, 'out', chunk), operation.planes)
 end
 

@@ -23,19 +23,19 @@ export interface HandOutParts {
 /** Hands a task to its miner, and again whenever a lease ends while the seat still has work to do. */
 export const handOutTo =
   ({ job, commitmentsSeen, send }: HandOutParts): HandOut =>
-  async (task, time) => {
+  async (task, attempt) => {
     const view = job(task.job)
     // The board is shared: another coordinator may know of a job before we do.
-    if (view === undefined) return { kind: 'later', afterMs: pauseAfter(time) }
+    if (view === undefined) return { kind: 'later', afterMs: pauseAfter(attempt) }
     const seat = seatOf(task, view)
     if (seat?.state !== 'drawn' || commitmentsSeen(view.id).has(task.miner)) return { kind: 'done' }
-    return leaseAfter(await send(task.miner, view), time)
+    return leaseAfter(await send(task.miner, view), attempt)
   }
 
 const seatOf = (task: Task, view: JobView): SeatView | undefined =>
   view.seats.find(seat => seat.miner === task.miner && seat.draw === task.draw)
 
-function leaseAfter(answer: Answer, time: number): HandedOut {
+function leaseAfter(answer: Answer, attempt: number): HandedOut {
   switch (answer) {
     case 'accepted':
     case 'known':
@@ -44,8 +44,8 @@ function leaseAfter(answer: Answer, time: number): HandedOut {
     case 'busy':
       return { kind: 'later', afterMs: BUSY_PAUSE_MS }
     case 'unreachable':
-      return { kind: 'later', afterMs: pauseAfter(time) }
+      return { kind: 'later', afterMs: pauseAfter(attempt) }
   }
 }
 
-const pauseAfter = (time: number): number => Math.min(FIRST_PAUSE_MS * 2 ** (time - 1), LEASE_MS)
+const pauseAfter = (attempt: number): number => Math.min(FIRST_PAUSE_MS * 2 ** (attempt - 1), LEASE_MS)

@@ -6,8 +6,8 @@ import type { Task } from './task.ts'
  */
 export type HandedOut = { readonly kind: 'done' } | { readonly kind: 'later'; readonly afterMs: number }
 
-/** Called with each task when it is due; `time` is 1 for the first time. If it throws, the task is due again soon. */
-export type HandOut = (task: Task, time: number) => Promise<HandedOut>
+/** Called with each task when it is due; `attempt` is 1 for the first time. If it throws, the task is due again soon. */
+export type HandOut = (task: Task, attempt: number) => Promise<HandedOut>
 
 export interface BoardCounts {
   /** Due, not yet handed out. */

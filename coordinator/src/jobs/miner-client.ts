@@ -16,7 +16,7 @@ export interface MinerLineParts {
 }
 
 /** The way to miners over libp2p. */
-export class MinerLine {
+export class MinerClient {
   readonly #parts: MinerLineParts
 
   constructor(parts: MinerLineParts) {

@@ -4,7 +4,7 @@ import { NetworkClient, Requester } from '@apus/shared/network'
 import { ENDED, type JobId, type JobState, type JobView, type ProcessId } from '@apus/shared/protocol'
 import type { LocalNetwork } from '../network.ts'
 import { conservation } from './conservation.ts'
-import { type Fault, provenFault } from './proven-fault.ts'
+import { type ProvenFault, provenFault } from './proven-fault.ts'
 
 const WALLET_QUESTION = 'What is a river?'
 const PROCESS_QUESTION = 'What is 58 + 27?'
@@ -37,7 +37,7 @@ export interface DemonstrationResult {
   }
   readonly job: JobView
   /** How the liar was proven wrong. */
-  readonly fault: Fault | undefined
+  readonly fault: ProvenFault | undefined
 }
 
 /** A wallet and an AO process each ask a question; the result says who did what and where the money went. */

@@ -10,7 +10,7 @@ const POLL_MS = 150
 const MILLIONTHS = 1_000_000n
 
 /** A fault that the contract found, as people are told of it. Amounts in units. */
-export interface Fault {
+export interface ProvenFault {
   readonly dispute: string
   readonly accused: string
   readonly prover: string
@@ -35,7 +35,11 @@ export interface Traffic {
 const shares = z.object({ slashProver: z.int(), slashRequester: z.int() })
 
 /** What was proven about a job, from what the network published; undefined when nothing was. */
-export async function provenFault(ao: AoClient, file: NetworkFile, id: JobId): Promise<Fault | undefined> {
+export async function provenFault(
+  ao: AoClient,
+  file: NetworkFile,
+  id: JobId,
+): Promise<ProvenFault | undefined> {
   const failed = Promise.withResolvers<never>()
   const options = { network: file.network, pollMs: POLL_MS, history: true, onError: failed.reject }
   const feed = new NetworkFeed(ao, options)

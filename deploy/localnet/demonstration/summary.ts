@@ -1,6 +1,6 @@
 import { formatApus, type JobView } from '@apus/shared/protocol'
 import type { DemonstrationResult } from './demonstration.ts'
-import type { Fault } from './proven-fault.ts'
+import type { ProvenFault } from './proven-fault.ts'
 
 const apus = (units: string): string => formatApus(BigInt(units))
 
@@ -26,7 +26,7 @@ export function summary(result: DemonstrationResult, nameOf: (miner: string) => 
 }
 
 /** What was proven, by whom, what it took, and who received what. */
-function verdict(fault: Fault | undefined, nameOf: (miner: string) => string): string[] {
+function verdict(fault: ProvenFault | undefined, nameOf: (miner: string) => string): string[] {
   if (fault === undefined) return []
   const { accused, prover, story, traffic, checkMs } = fault
   return [

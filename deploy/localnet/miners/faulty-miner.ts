@@ -9,19 +9,19 @@ import { Engines } from '../../../node/src/miner/engines.ts'
 import type { MinerParts } from '../../../node/src/miner/miner.ts'
 import { wrongBit } from './wrong-bit.ts'
 
-export type Fault = 'wrong-result' | 'silent-after-commit'
+export type Cheat = 'wrong-result' | 'silent-after-commit'
 
 /** A miner that cheats, for demonstrations and tests of what becomes of cheats. */
-export const withFault =
-  (fault: Fault) =>
+export const withCheat =
+  (cheat: Cheat) =>
   (parts: MinerParts): MinerParts => {
-    if (fault === 'wrong-result')
+    if (cheat === 'wrong-result')
       return {
         ...parts,
         models: new Map(
           [...parts.models].map(([id, s]) => [
             id,
-            { ...s, model: s.model.retrace ? wrongBit(s.model) : lying(s.model) },
+            { ...s, model: s.model.replay ? wrongBit(s.model) : lying(s.model) },
           ]),
         ),
         network: neverAccuses(parts.network),
@@ -61,11 +61,11 @@ if (import.meta.main) {
   const program = new Command('faulty-miner')
     .requiredOption('--home <folder>', 'home of the miner')
     .addOption(
-      new Option('--fault <fault>').choices(['wrong-result', 'silent-after-commit']).makeOptionMandatory(),
+      new Option('--cheat <cheat>').choices(['wrong-result', 'silent-after-commit']).makeOptionMandatory(),
     )
-    .action(async ({ home, fault }: { home: string; fault: Fault }) => {
+    .action(async ({ home, cheat }: { home: string; cheat: Cheat }) => {
       const io = { env: process.env, print: (line: string) => console.log(line) }
-      await mine(io, homeAt(home), new Engines(), withFault(fault))
+      await mine(io, homeAt(home), new Engines(), withCheat(cheat))
     })
   try {
     await program.parseAsync()

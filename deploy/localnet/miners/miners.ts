@@ -3,9 +3,9 @@ import { Command } from 'commander'
 import { mine } from '../../../node/src/commands/start.ts'
 import { homeAt } from '../../../node/src/home/home.ts'
 import { Engines } from '../../../node/src/miner/engines.ts'
-import { type Fault, withFault } from './faulty-miner.ts'
+import { type Cheat, withCheat } from './faulty-miner.ts'
 
-/** Several miners in one process: starting Node and checking its engines once for all of them saves seconds. `home=fault` is one that cheats. */
+/** Several miners in one process: starting Node and checking its engines once for all of them saves seconds. `home=cheat` is one that cheats. */
 const { args: miners } = new Command('miners').argument('<homes...>').parse()
 
 const engines = new Engines()
@@ -21,8 +21,8 @@ const io = {
 try {
   await Promise.all(
     miners.map(miner => {
-      const [home, fault] = miner.split('=') as [string, Fault?]
-      return mine(io, homeAt(home), engines, fault && withFault(fault))
+      const [home, cheat] = miner.split('=') as [string, Cheat?]
+      return mine(io, homeAt(home), engines, cheat && withCheat(cheat))
     }),
   )
   process.exit(0)

@@ -1,6 +1,6 @@
 import { toBase64Url } from '@apus/shared/hashing'
-import { answerRoot, evidenceRoots } from '@apus/shared/machine'
-import { OracleRetrace, type ProvingBundle } from '@apus/shared/replay'
+import { answerRoot, runRoots } from '@apus/shared/machine'
+import { OracleReplay, type ProvingBundle } from '@apus/shared/replay'
 import { answerText } from '@apus/shared/tokenizer'
 import type { Generation, LoadedModel } from '../../../node/src/engine/engine.ts'
 import { runRequest } from '../../../node/src/engine/machine/machine-engine.ts'
@@ -13,7 +13,7 @@ export const oracleModel = (
   info,
   tokenize,
   generate: async (request, signal, onToken): Promise<Generation> => {
-    const run = await OracleRetrace.run(bundle, runRequest(request), signal)
+    const run = await OracleReplay.run(bundle, runRequest(request), signal)
     const { checkpoints, pageLeaves, tokens, pieces } = run
     for (const [index, token] of tokens.entries())
       onToken?.({ index, token, piece: pieces[index] ?? new Uint8Array() })
@@ -23,13 +23,13 @@ export const oracleModel = (
       pieces,
       text: answerText(pieces, request.stop),
       finish: flag === 1 || flag === 2 ? 'stop' : 'length',
-      ...evidenceRoots(run),
+      ...runRoots(run),
       answerRoot: toBase64Url(answerRoot(pieces)),
-      evidence: { checkpoints, pageLeaves },
+      leaves: { checkpoints, pageLeaves },
     }
   },
-  retrace: async (request, signal, tokens) => {
-    const own = await OracleRetrace.run(bundle, runRequest(request), signal)
+  replay: async (request, signal, tokens) => {
+    const own = await OracleReplay.run(bundle, runRequest(request), signal)
     return tokens ? own.reading(tokens) : own
   },
   close: async () => {},

@@ -12,7 +12,7 @@ export function wrongBit(model: LoadedModel): LoadedModel {
   const turn = async (request: GenerationRequest, signal: AbortSignal): Promise<LoadedModel> => {
     // The shortest run there is: only its leaves are wanted.
     const shortest = { ...request, promptTokens: request.promptTokens.slice(0, 1), maxTokens: 1 }
-    const run = await model.retrace?.(shortest, signal)
+    const run = await model.replay?.(shortest, signal)
     if (run === undefined)
       throw new ApusError('model-unsupported', 'Only a model of the integer machine can lie like this.')
     const { layout } = run.terms
@@ -29,12 +29,12 @@ export function wrongBit(model: LoadedModel): LoadedModel {
       turned ??= turn(request, signal)
       return (await turned).generate(request, signal, onToken)
     },
-    retrace: async (request, signal) => {
+    replay: async (request, signal) => {
       turned ??= turn(request, signal)
       const liar = await turned
-      if (liar.retrace === undefined)
+      if (liar.replay === undefined)
         throw new ApusError('model-unsupported', 'The model cannot be run again.')
-      return liar.retrace(request, signal)
+      return liar.replay(request, signal)
     },
     close: () => model.close(),
   }

@@ -4,11 +4,11 @@ import {
   type DisputeMessage,
   isOverdue,
   openingMove,
-  Said,
+  SeatAnswers,
 } from '@apus/shared/dispute'
 import { fromBase64 } from '@apus/shared/hashing'
 import { ApusError, type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared/kit'
-import type { Evidence } from '@apus/shared/machine'
+import type { RunLeaves } from '@apus/shared/machine'
 import type { NetworkMirror } from '@apus/shared/network'
 import {
   type Address,
@@ -16,14 +16,14 @@ import {
   decodeTokens,
   type JobView,
   type ProcessId,
+  type RevealedResult,
   type SeatView,
   type SignedCommitment,
-  type StatementView,
   tokensKey,
 } from '@apus/shared/protocol'
-import type { Retrace } from '@apus/shared/replay'
+import type { Replay } from '@apus/shared/replay'
 import { type Duty, duties } from './next-duty.ts'
-import type { Retraces } from './replays.ts'
+import type { Replays } from './replays.ts'
 
 const LOOK_INTERVAL_MS = 2_000
 /** A message that was taken but never showed in the published state is sent again after this pause. */
@@ -50,13 +50,13 @@ export interface DisputesParts {
   readonly mirror: NetworkMirror
   readonly send: (message: DisputeMessage) => Promise<unknown>
   readonly tick: () => Promise<unknown>
-  readonly retraces: Retraces
+  readonly replays: Replays
   /** Whether jobs without a seat of this miner are looked at as well. */
   readonly watches: boolean
   /** Signed commitments of a job that were gossiped. */
   readonly signed: (job: JobView) => readonly SignedCommitment[]
   /** The leaves under a seat's roots from wherever they can be had; undefined when nobody gives them. */
-  readonly evidenceOf: (job: JobView, seat: SeatView, signal: AbortSignal) => Promise<Evidence | undefined>
+  readonly leavesOf: (job: JobView, seat: SeatView, signal: AbortSignal) => Promise<RunLeaves | undefined>
   readonly clock: Clock
   readonly log: Logger
 }
@@ -100,10 +100,10 @@ export class Disputes {
   }
 
   async #look(answers: boolean, signal: AbortSignal): Promise<void> {
-    const { network, me, mirror, retraces, watches, signed, clock } = this.#parts
+    const { network, me, mirror, replays, watches, signed, clock } = this.#parts
     const jobs = mirror.jobs.values()
     const disputes = mirror.disputes.values()
-    const due = duties({ network, me, jobs, disputes, watches, signed, canRetrace: job => retraces.can(job) })
+    const due = duties({ network, me, jobs, disputes, watches, signed, canReplay: job => replays.can(job) })
     const live = new Set(due.map(keyOf))
     for (const key of this.#attempts.keys()) if (!live.has(key)) this.#attempts.delete(key)
     for (const duty of due.filter(({ kind }) => (kind === 'answer') === answers)) {
@@ -154,15 +154,15 @@ export class Disputes {
     if (job === undefined || seat?.statement === undefined) return undefined
     if (duty.kind === 'answer') return accusedAnswer(dispute, await this.#runFor(job, dispute, signal))
     const run = await this.#runFor(job, dispute, signal, this.#tokensOf(job, seat.statement))
-    const said = new Said(job.id, dispute.accused, at => this.#parts.mirror.evidence.get(at))
-    return challengerMove(dispute, run, { statement: seat.statement, said })
+    const answers = new SeatAnswers(job.id, dispute.accused, at => this.#parts.mirror.seatAnswers.get(at))
+    return challengerMove(dispute, run, { result: seat.statement, answers })
   }
 
   async #opening(job: JobView, seat: SeatView, signal: AbortSignal): Promise<DisputeMessage | undefined> {
     if (seat.statement === undefined) return undefined
-    const run = await this.#parts.retraces.of(job, signal, this.#tokensOf(job, seat.statement))
-    const evidence = await this.#parts.evidenceOf(job, seat, signal).catch(() => undefined)
-    const move = openingMove(run, { job: job.id, accused: seat.miner, statement: seat.statement, evidence })
+    const run = await this.#parts.replays.of(job, signal, this.#tokensOf(job, seat.statement))
+    const leaves = await this.#parts.leavesOf(job, seat, signal).catch(() => undefined)
+    const move = openingMove(run, { job: job.id, accused: seat.miner, result: seat.statement, leaves })
     // Before a bond is at stake the oracle sees whether this node's own engine was right there.
     if (move?.tags.Position !== undefined) await run.prepare?.(Number(move.tags.Position), signal)
     return move
@@ -173,15 +173,15 @@ export class Disputes {
     { position, pages }: DisputeView,
     signal: AbortSignal,
     tokens?: readonly number[],
-  ): Promise<Retrace> {
-    const run = await this.#parts.retraces.of(job, signal, tokens)
+  ): Promise<Replay> {
+    const run = await this.#parts.replays.of(job, signal, tokens)
     if (position !== undefined) await run.prepare?.(position, signal)
     if (pages !== undefined) await run.preparePages?.(pages, signal)
     return run
   }
 
-  #tokensOf(job: JobView, statement: StatementView): number[] {
-    const text = this.#parts.mirror.tokens.get(tokensKey(job.id, statement))
+  #tokensOf(job: JobView, result: RevealedResult): number[] {
+    const text = this.#parts.mirror.tokens.get(tokensKey(job.id, result))
     if (text === undefined)
       throw new ApusError('tokens-missing', 'What the accused has read is not published yet.', {
         retry: true,

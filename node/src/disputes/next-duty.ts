@@ -21,7 +21,7 @@ export interface DisputeFacts {
   readonly jobs: Iterable<JobView>
   readonly disputes: Iterable<DisputeView>
   /** Whether this miner can run the job's model again. */
-  readonly canRetrace: (job: JobView) => boolean
+  readonly canReplay: (job: JobView) => boolean
   /** Whether jobs in which this miner has no seat are run again as well. */
   readonly watches: boolean
   /** Signed commitments of the job that were gossiped. */
@@ -36,7 +36,7 @@ const DISPUTABLE: readonly JobView['state'][] = ['agreed', 'held']
  * that signed another result than they revealed, and seats that revealed another result than this miner did, or that it
  * watches, and that it has not disputed yet.
  */
-export function duties({ network, me, jobs, disputes, canRetrace, watches, signed }: DisputeFacts): Duty[] {
+export function duties({ network, me, jobs, disputes, canReplay, watches, signed }: DisputeFacts): Duty[] {
   const all = [...disputes]
   const running = all.filter(dispute => dispute.state === 'running')
   const answers = running.filter(({ turn, accused }) => turn === 'accused' && accused === me)
@@ -53,7 +53,7 @@ export function duties({ network, me, jobs, disputes, canRetrace, watches, signe
         seat.miner !== me && isDisputable(seat) ? equivocationProof(network, job, seat, said) : undefined
       if (message !== undefined) found.push({ kind: 'show', message })
     }
-    if (!canRetrace(job)) continue
+    if (!canReplay(job)) continue
     const own = job.seats.find(seat => seat.miner === me && seat.statement !== undefined)
     if (own === undefined && !watches) continue
     for (const seat of job.seats) {

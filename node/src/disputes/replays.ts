@@ -1,7 +1,7 @@
 import { ApusError } from '@apus/shared/kit'
 import { promptTokensRoot } from '@apus/shared/machine'
 import { type JobView, tokenDigest } from '@apus/shared/protocol'
-import type { Retrace } from '@apus/shared/replay'
+import type { Replay } from '@apus/shared/replay'
 import type { PromptSource, ServedModels } from '../work/ports.ts'
 import { findPrompt } from '../work/prompt.ts'
 
@@ -9,10 +9,10 @@ import { findPrompt } from '../work/prompt.ts'
 const KEPT = 4
 
 /** Jobs of this node's models run again, for disputes. A re-run needs the job, its prompt and the model, nothing else. */
-export class Retraces {
+export class Replays {
   readonly #models: ServedModels
   readonly #prompts: PromptSource
-  readonly #kept = new Map<string, Promise<Retrace>>()
+  readonly #kept = new Map<string, Promise<Replay>>()
 
   constructor(models: ServedModels, prompts: PromptSource) {
     this.#models = models
@@ -21,7 +21,7 @@ export class Retraces {
 
   can(job: JobView): boolean {
     const served = this.#models.get(job.model)
-    return served?.class === job.class && served.model.retrace !== undefined
+    return served?.class === job.class && served.model.replay !== undefined
   }
 
   /**
@@ -29,7 +29,7 @@ export class Retraces {
    * apart, so that answers never wait for accusations. Errors: `prompt-unavailable`, `prompt-mismatch`,
    * `model-not-served`, those of the engine.
    */
-  async of(job: JobView, signal: AbortSignal, tokens?: readonly number[]): Promise<Retrace> {
+  async of(job: JobView, signal: AbortSignal, tokens?: readonly number[]): Promise<Replay> {
     const key = `${job.id} ${tokens ? tokenDigest(tokens) : 'own'}`
     const known = this.#kept.get(key)
     if (known !== undefined) return known
@@ -43,15 +43,15 @@ export class Retraces {
     return running
   }
 
-  async #run(job: JobView, signal: AbortSignal, tokens: readonly number[] | undefined): Promise<Retrace> {
+  async #run(job: JobView, signal: AbortSignal, tokens: readonly number[] | undefined): Promise<Replay> {
     const model = this.#models.get(job.model)?.model
-    if (model?.retrace === undefined || !this.can(job))
+    if (model?.replay === undefined || !this.can(job))
       throw new ApusError('model-not-served', 'This node does not run the model of the job.')
     const prompt = await findPrompt(job, undefined, this.#prompts, signal)
     const promptTokens = model.tokenize(prompt, job.format)
     if (job.promptTokens !== undefined && job.promptTokens !== promptTokensRoot(promptTokens))
       throw new ApusError('prompt-tokens-differ', 'The job has other prompt tokens than its prompt.')
     const { sampler, maxTokens, stop } = job
-    return model.retrace({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal, tokens)
+    return model.replay({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal, tokens)
   }
 }

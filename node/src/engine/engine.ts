@@ -1,6 +1,6 @@
-import type { Evidence } from '@apus/shared/machine'
+import type { RunLeaves } from '@apus/shared/machine'
 import type { PromptFormat, SamplerSettings } from '@apus/shared/protocol'
-import type { Retrace } from '@apus/shared/replay'
+import type { Replay } from '@apus/shared/replay'
 
 /** A way to run models. Nodes of one `class` produce equal bytes for equal requests. */
 export interface Engine {
@@ -44,7 +44,7 @@ export interface LoadedModel {
    * have it, and only what they computed depends on, never what this node remembers. With `tokens` the run of one who
    * reads these behind the prompt, whatever would have been chosen. Errors: those of `generate`.
    */
-  retrace?(request: GenerationRequest, signal: AbortSignal, tokens?: readonly number[]): Promise<Retrace>
+  replay?(request: GenerationRequest, signal: AbortSignal, tokens?: readonly number[]): Promise<Replay>
   close(): Promise<void>
 }
 
@@ -79,5 +79,5 @@ export interface Generation {
   readonly kvRoot: string
   readonly answerRoot: string
   /** The leaves under those roots, of models whose faults can be proven. */
-  readonly evidence?: Evidence
+  readonly leaves?: RunLeaves
 }

@@ -15,7 +15,7 @@ export interface Home {
   readonly path: string
   readonly journal: string
   readonly answers: string
-  readonly evidence: string
+  readonly leaves: string
   /** Socket on which the running miner listens, so that there is only one. */
   readonly lock: string
 }
@@ -27,7 +27,7 @@ export function homeAt(path: string | undefined): Home {
     path: folder,
     journal: join(folder, 'journal.log'),
     answers: join(folder, 'answers'),
-    evidence: join(folder, 'evidence'),
+    leaves: join(folder, 'evidence'),
     lock: join(folder, 'miner.sock'),
   }
 }

@@ -15,12 +15,12 @@ import {
 import { type Address, type ClockView, ENDED, type JobId, type ModelId } from '@apus/shared/protocol'
 import { RoundKeeper } from '@apus/shared/rounds'
 import { Disputes } from '../disputes/disputes.ts'
-import { Retraces } from '../disputes/replays.ts'
-import { type AnswerShelf, openAnswerShelf } from '../work/answer-store.ts'
+import { Replays } from '../disputes/replays.ts'
+import { type AnswerStore, openAnswerStore } from '../work/answer-store.ts'
 import { type HintAnswer, Hints } from '../work/hints.ts'
 import { Journal } from '../work/journal.ts'
 import { openJournalFile } from '../work/journal-file.ts'
-import { type EvidenceShelf, openEvidenceShelf } from '../work/leaf-store.ts'
+import { type LeafStore, openLeafStore } from '../work/leaf-store.ts'
 import { seatOf } from '../work/next-step.ts'
 import type { Feed, Network, PromptSource, ServedModels } from '../work/ports.ts'
 import { register, registrationNeeds } from '../work/registration.ts'
@@ -42,7 +42,7 @@ export interface MinerOptions {
   readonly journal: string
   readonly answers: string
   /** Folder of the leaves under revealed roots. */
-  readonly evidence: string
+  readonly leaves: string
   readonly peers: Omit<HostOptions, 'network' | 'key' | 'log'>
   readonly runsPerModel?: number
   /** Disputes wrong results of jobs without a seat of this miner too. */
@@ -107,10 +107,10 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       clock.now(),
     )
     const journal = opened(await Journal.open(await openJournalFile(options.journal)), j => j.close())
-    const answers = await openAnswerShelf(options.answers)
+    const answers = await openAnswerStore(options.answers)
     await answers.tidy(clock.now())
-    const evidence = await openEvidenceShelf(options.evidence)
-    await evidence.tidy(clock.now())
+    const leaves = await openLeafStore(options.leaves)
+    await leaves.tidy(clock.now())
     const hostOptions = { ...options.peers, network: network.network, key, log }
     const host = opened(await createHost(hostOptions), h => h.stop())
     const requests = opened(new Requests(host), r => r.stop())
@@ -149,8 +149,8 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       log,
       runsPerModel: options.runsPerModel ?? 1,
       prompts,
-      evidence,
-      announce: statement => commitments.publish(statement),
+      leaves,
+      announce: signed => commitments.publish(signed),
     })
     const hints = new Hints(work, me, models)
     await requests.serve(
@@ -161,7 +161,7 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
           : { status: 'refused', code: 'wrong-network' },
     )
     await serveAnswers(host, requests, (job, root) => findAnswer(journal, answers, job, root))
-    await serveTraces(host, requests, job => findEvidence(feed, me, evidence, job))
+    await serveTraces(host, requests, job => findLeaves(feed, me, leaves, job))
     feed.onChange(change => {
       if (change.kind === 'miner') registrations.update(change.miner)
     })
@@ -171,14 +171,14 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       mirror: feed.mirror,
       send: message => network.dispute(message),
       tick: () => network.tick(),
-      retraces: new Retraces(models, prompts),
+      replays: new Replays(models, prompts),
       watches: options.watch ?? false,
       signed: job => commitments.ofJob(job.id),
-      evidenceOf: async (job, { miner, statement }, signal) => {
+      leavesOf: async (job, { miner, statement: result }, signal) => {
         const peer = registrations.peerOf(miner)
-        return peer === undefined || statement === undefined
+        return peer === undefined || result === undefined
           ? undefined
-          : fetchTrace(host, requests, peer, { job: job.id, roots: statement }, { signal })
+          : fetchTrace(host, requests, peer, { job: job.id, roots: result }, { signal })
       },
       clock,
       log,
@@ -289,15 +289,15 @@ function ownRounds({ me, network, feed, models, log }: MinerParts, time: Clock):
 }
 
 /** Leaves are shown once the seat has revealed: before that a run is the miner's secret. */
-async function findEvidence(feed: Feed, me: Address, shelf: EvidenceShelf, job: JobId) {
+async function findLeaves(feed: Feed, me: Address, shelf: LeafStore, job: JobId) {
   const seat = feed.mirror.jobs.get(job)?.seats.find(s => s.miner === me && s.statement !== undefined)
   return seat === undefined ? undefined : shelf.find(job)
 }
 
 async function findAnswer(
   journal: Journal,
-  shelf: AnswerShelf,
-  ...[job, root]: Parameters<AnswerShelf['find']>
+  shelf: AnswerStore,
+  ...[job, root]: Parameters<AnswerStore['find']>
 ) {
   const computed = journal.get(job)?.computed
   // Before its reveal an answer is the miner's secret: whoever knows it could commit to it as well.

@@ -54,7 +54,7 @@ export async function openMiner(
       {
         journal: home.journal,
         answers: home.answers,
-        evidence: home.evidence,
+        leaves: home.leaves,
         peers: settings.peers,
         runsPerModel: settings.runsPerModel,
         watch: settings.watch,

@@ -9,7 +9,7 @@ const KEEP_MS = 7 * 24 * 3_600_000
 const shelved = z.object({ answerRoot: digestText, pieces: z.array(z.string()) })
 
 /** Answers too large for AO, one file a job, served to whoever asks. */
-export interface AnswerShelf {
+export interface AnswerStore {
   keep(job: JobId, answerRoot: Digest, pieces: readonly string[]): Promise<void>
   find(job: JobId, answerRoot: Digest): Promise<readonly Uint8Array[] | undefined>
   /** Removes answers kept long enough. */
@@ -17,7 +17,7 @@ export interface AnswerShelf {
 }
 
 /** A shelf in a folder, which is made when absent. */
-export async function openAnswerShelf(folder: string): Promise<AnswerShelf> {
+export async function openAnswerStore(folder: string): Promise<AnswerStore> {
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const pathOf = (job: JobId) => join(folder, `${job}.json`)
   return {

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { decodeCanonical, encodeCanonical } from '@apus/shared/hashing'
-import type { Evidence } from '@apus/shared/machine'
+import type { RunLeaves } from '@apus/shared/machine'
 import type { JobId } from '@apus/shared/protocol'
 import { z } from 'zod'
 
@@ -13,15 +13,15 @@ const HASH_BYTES = 32
 const shelved = z.object({ c: z.instanceof(Uint8Array), p: z.instanceof(Uint8Array) })
 
 /** The leaves under the roots that this miner revealed, one file a job. What is lost can be computed again. */
-export interface EvidenceShelf {
-  keep(job: JobId, evidence: Evidence): Promise<void>
-  find(job: JobId): Promise<Evidence | undefined>
+export interface LeafStore {
+  keep(job: JobId, leaves: RunLeaves): Promise<void>
+  find(job: JobId): Promise<RunLeaves | undefined>
   /** Removes what was kept long enough. */
   tidy(now: number): Promise<void>
 }
 
 /** A shelf in a folder, which is made when absent. */
-export async function openEvidenceShelf(folder: string): Promise<EvidenceShelf> {
+export async function openLeafStore(folder: string): Promise<LeafStore> {
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const pathOf = (job: JobId) => join(folder, job)
   return {

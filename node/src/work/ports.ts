@@ -40,4 +40,4 @@ export interface PromptSource {
 }
 
 /** Tells other peers of a commitment; they learn of it on AO in any case. */
-export type Announce = (statement: SignedCommitment) => Promise<unknown>
+export type Announce = (signed: SignedCommitment) => Promise<unknown>

@@ -9,10 +9,10 @@ import {
   type SeatView,
   signCommitment,
 } from '@apus/shared/protocol'
-import type { AnswerShelf } from './answer-store.ts'
+import type { AnswerStore } from './answer-store.ts'
 import { isOlder } from './job-order.ts'
 import type { Computed, Journal } from './journal.ts'
-import type { EvidenceShelf } from './leaf-store.ts'
+import type { LeafStore } from './leaf-store.ts'
 import { nextStep, type Step, seatOf } from './next-step.ts'
 import type { Announce, Network, PromptSource, ServedModels } from './ports.ts'
 import { findPrompt } from './prompt.ts'
@@ -51,8 +51,8 @@ export interface WorkParts {
   readonly network: Network
   readonly models: ServedModels
   readonly journal: Journal
-  readonly answers: AnswerShelf
-  readonly evidence?: Pick<EvidenceShelf, 'keep'>
+  readonly answers: AnswerStore
+  readonly leaves?: Pick<LeafStore, 'keep'>
   readonly prompts: PromptSource
   readonly announce: Announce
   readonly metrics: WorkMetrics
@@ -67,7 +67,7 @@ type Action = Exclude<Step, { readonly do: 'compute' | 'wait' }>
 const OWING: readonly SeatView['state'][] = ['drawn', 'committed', 'late']
 
 /** A job in hand. */
-interface Hand {
+interface JobInHand {
   job: JobView
   hint: string | undefined
   /** When AO last told of it. */
@@ -86,7 +86,7 @@ interface Hand {
 export class Work {
   readonly #parts: WorkParts
   readonly #saltKey: Uint8Array
-  readonly #hands = new Map<JobId, Hand>()
+  readonly #hands = new Map<JobId, JobInHand>()
   readonly #queue: RunQueue
   readonly #acting = new Set<Promise<void>>()
   readonly #loop: Loop
@@ -202,7 +202,7 @@ export class Work {
     }
   }
 
-  #step(hand: Hand): Step {
+  #step(hand: JobInHand): Step {
     const { me, journal, models, clock } = this.#parts
     const served = models.get(hand.job.model)?.class === hand.job.class
     const facts = { me, served, canRecord: !journal.full, now: clock.now() }
@@ -224,7 +224,7 @@ export class Work {
     else this.#begin(hand, step)
   }
 
-  #begin(hand: Hand, step: Action): void {
+  #begin(hand: JobInHand, step: Action): void {
     hand.acting = true
     const action = this.#act(hand, step)
       .catch(error => this.#failed(hand, step, error))
@@ -238,7 +238,7 @@ export class Work {
     this.#acting.add(action)
   }
 
-  async #act(hand: Hand, step: Action): Promise<void> {
+  async #act(hand: JobInHand, step: Action): Promise<void> {
     const { journal, log, metrics } = this.#parts
     const { job } = hand
     switch (step.do) {
@@ -270,7 +270,7 @@ export class Work {
     return computed
   }
 
-  async #commit({ job }: Hand, computed: Computed): Promise<void> {
+  async #commit({ job }: JobInHand, computed: Computed): Promise<void> {
     const { network, journal, key, me, announce, clock, log, metrics } = this.#parts
     const statement = { network: network.network, job: job.id, miner: me, commitment: computed.commitment }
     const signed = signCommitment({ ...statement, peer: key.peer }, key.sign)
@@ -284,7 +284,7 @@ export class Work {
     await journal.committed(job.id, clock.now()).catch(() => {})
   }
 
-  async #reveal({ job }: Hand, computed: Computed): Promise<void> {
+  async #reveal({ job }: JobInHand, computed: Computed): Promise<void> {
     const { network, journal, clock, log, metrics } = this.#parts
     const size = computed.pieces.reduce((sum, p) => sum + Buffer.byteLength(p, 'base64'), 0)
     const { answerRoot } = computed.result
@@ -298,7 +298,7 @@ export class Work {
     await journal.revealed(job.id, clock.now()).catch(() => {})
   }
 
-  #enqueue(hand: Hand): void {
+  #enqueue(hand: JobInHand): void {
     const { job } = hand
     if (this.#queue.has(job.id)) return
     this.#queue.add({
@@ -309,7 +309,7 @@ export class Work {
     })
   }
 
-  async #compute(hand: Hand, signal: AbortSignal): Promise<void> {
+  async #compute(hand: JobInHand, signal: AbortSignal): Promise<void> {
     const { network, me, models, journal, prompts, log, metrics, clock } = this.#parts
     const { job } = hand
     const served = models.get(job.model)
@@ -324,8 +324,8 @@ export class Work {
     const { computed, generation, promptTokens } = await runJob(options, signal)
     signal.throwIfAborted()
     await journal.computed(job.id, computed)
-    // Lost evidence is computed again when it is asked for.
-    if (generation.evidence) await this.#parts.evidence?.keep(job.id, generation.evidence).catch(() => {})
+    // Lost leaves are computed again when it is asked for.
+    if (generation.leaves) await this.#parts.leaves?.keep(job.id, generation.leaves).catch(() => {})
     const tookMs = clock.now() - begun
     metrics.computed({ tookMs, tokens: generation.tokens.length, promptTokens })
     log.info({ job: job.id, tokens: generation.tokens.length, tookMs }, 'Computed.')
@@ -334,13 +334,13 @@ export class Work {
   }
 
   // News may be late: a run is worth its while, and a commitment right, only if AO says so now.
-  async #confirm({ job, readAt }: Hand): Promise<void> {
+  async #confirm({ job, readAt }: JobInHand): Promise<void> {
     if (readAt !== undefined && this.#parts.clock.now() - readAt < FRESH_MS) return
     if ((await this.refresh(job.id)) !== undefined) return
     throw new ApusError('job-unknown', 'AO does not know the job yet.', { retry: true, blame: 'nobody' })
   }
 
-  async #runFailed(hand: Hand, signal: AbortSignal, error: unknown): Promise<void> {
+  async #runFailed(hand: JobInHand, signal: AbortSignal, error: unknown): Promise<void> {
     const { journal, log, metrics } = this.#parts
     if (signal.aborted) return journal.released(hand.job.id).catch(() => {})
     const code = errorCode(error) ?? 'internal'
@@ -354,7 +354,7 @@ export class Work {
     this.#backOff(hand)
   }
 
-  async #failed(hand: Hand, step: Action, error: unknown): Promise<void> {
+  async #failed(hand: JobInHand, step: Action, error: unknown): Promise<void> {
     const { log, metrics, journal } = this.#parts
     const code = errorCode(error) ?? 'internal'
     metrics.failed(code)
@@ -364,7 +364,7 @@ export class Work {
     if (!(error instanceof ApusError && error.retry)) await this.refresh(hand.job.id).catch(() => {})
   }
 
-  #backOff(hand: Hand): void {
+  #backOff(hand: JobInHand): void {
     const pause = Math.min(FIRST_RETRY_MS * 2 ** hand.failures, LONGEST_RETRY_MS)
     hand.failures++
     hand.notBefore = this.#parts.clock.now() + pause

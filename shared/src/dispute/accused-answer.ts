@@ -7,7 +7,7 @@ import { choosesAt } from '../machine/plan-parts.ts'
 import { isAdvice, showsValues } from '../machine/steps.ts'
 import { digestOfLeaves, valueLeaf } from '../machine/value-tree.ts'
 import type { DisputeView } from '../protocol/dispute.ts'
-import type { Retrace } from '../replay/replay.ts'
+import type { Replay } from '../replay/replay.ts'
 import { type DisputeMessage, proven } from './message.ts'
 import { type DisputeTree, leavesOfTree, shownNodes, showsOperations } from './trees.ts'
 
@@ -15,7 +15,7 @@ import { type DisputeTree, leavesOfTree, shownNodes, showsOperations } from './t
  * What the accused owes to a dispute whose turn is its own, from nothing but a re-run: the same answer whenever it is
  * asked for. Errors: `dispute-unanswerable` when the view asks for nothing that an accused can say.
  */
-export function accusedAnswer(view: DisputeView, run: Retrace): DisputeMessage {
+export function accusedAnswer(view: DisputeView, run: Replay): DisputeMessage {
   const answer = (
     action: DisputeMessage['action'],
     data: unknown,
@@ -52,13 +52,13 @@ function due<T>(value: T | undefined): T {
   return value
 }
 
-function levelOf(run: Retrace, tree: DisputeTree, level: number, first: number) {
+function levelOf(run: Replay, tree: DisputeTree, level: number, first: number) {
   const known = wholeTree(leavesOfTree(run, tree))
   const count = shownNodes(known.count, level, first)
   return { nodes: toHashes(Array.from({ length: count }, (_, i) => due(known.node(level, first + i)))) }
 }
 
-function pagesOf(run: Retrace, pair: number) {
+function pagesOf(run: Replay, pair: number) {
   return {
     k: toBase64(run.page(2 * pair)),
     v: toBase64(run.page(2 * pair + 1)),
@@ -66,7 +66,7 @@ function pagesOf(run: Retrace, pair: number) {
   }
 }
 
-function stagesOf(run: Retrace, position: number) {
+function stagesOf(run: Replay, position: number) {
   const digests = toHashes(stageDigests(run, position))
   const operations = allOperationsOf(run, position)
   if (!choosesAt(run.terms, position)) return { digests, ...operations }
@@ -82,7 +82,7 @@ function stagesOf(run: Retrace, position: number) {
 }
 
 /** The operations of all stages, where one answer holds them. */
-function allOperationsOf(run: Retrace, position: number) {
+function allOperationsOf(run: Replay, position: number) {
   if (!showsOperations(run.terms, position)) return {}
   const stages = Array.from({ length: stageCount(run.terms, position) }, (_, stage) => stage)
   return {
@@ -91,14 +91,14 @@ function allOperationsOf(run: Retrace, position: number) {
   }
 }
 
-function operationsOf(run: Retrace, position: number, stage: number) {
+function operationsOf(run: Replay, position: number, stage: number) {
   return {
     digests: toHashes(operationDigests(run, position, stage)),
     ...adviceOf(run, position, stage),
   }
 }
 
-function adviceOf(run: Retrace, position: number, stage: number) {
+function adviceOf(run: Replay, position: number, stage: number) {
   const values = run.operations(position, stage)
   const advice = planStage(run.terms, position, stage).flatMap((operation, k) =>
     isAdvice(operation) ? (values[k] ?? []) : [],
@@ -106,7 +106,7 @@ function adviceOf(run: Retrace, position: number, stage: number) {
   return advice.length > 0 ? { advice: toBase64(Buffer.concat(advice)) } : {}
 }
 
-function chunksOf(run: Retrace, position: number, stage: number, k: number) {
+function chunksOf(run: Replay, position: number, stage: number, k: number) {
   const operation = due(planStage(run.terms, position, stage)[k])
   const leaves = due(run.operations(position, stage)[k])
   return showsValues(operation)
@@ -115,7 +115,7 @@ function chunksOf(run: Retrace, position: number, stage: number, k: number) {
 }
 
 /** Digests of a stage's operations in the plan's order. */
-export function operationDigests(run: Retrace, position: number, stage: number): Uint8Array[] {
+export function operationDigests(run: Replay, position: number, stage: number): Uint8Array[] {
   const values = run.operations(position, stage)
   return planStage(run.terms, position, stage).map((operation, k) =>
     digestOfLeaves(operation, due(values[k]).map(valueLeaf)),
@@ -123,7 +123,7 @@ export function operationDigests(run: Retrace, position: number, stage: number):
 }
 
 /** Digests of a position's stages: those of their last operations. */
-export function stageDigests(run: Retrace, position: number): Uint8Array[] {
+export function stageDigests(run: Replay, position: number): Uint8Array[] {
   return Array.from({ length: stageCount(run.terms, position) }, (_, stage) => {
     const operations = planStage(run.terms, position, stage)
     const leaves = due(run.operations(position, stage)[operations.length - 1])

@@ -11,26 +11,26 @@ import { PAGE_ROWS } from '../machine/rows.ts'
 import { isAdvice, type Operation, showsValues } from '../machine/steps.ts'
 import { digestOfLeaves, valueLeaf } from '../machine/value-tree.ts'
 import { type DisputeView, LEVEL_STEP } from '../protocol/dispute.ts'
-import type { Retrace } from '../replay/replay.ts'
+import type { Replay } from '../replay/replay.ts'
 import { stageValues } from '../replay/stage-values.ts'
 import { stageDigests } from './accused-answer.ts'
 import { type DisputeMessage, proven } from './message.ts'
 import { brokenCheckpoint } from './one-message-proof.ts'
-import { type Opponent, stepInputs, tokenAt } from './step-inputs.ts'
+import { type Accused, stepInputs, tokenAt } from './step-inputs.ts'
 import { firstLevel, leavesOfTree, shownFirst, treeSize } from './trees.ts'
 
 /**
  * The challenger's move in a dispute whose turn is its own, from what the accused has answered and a run that reads its
- * tokens (`OracleRetrace.reading`); a proof in one message where one has become possible. Errors: `nothing-to-prove` when the
+ * tokens (`OracleReplay.reading`); a proof in one message where one has become possible. Errors: `nothing-to-prove` when the
  * accused is right after all.
  */
-export function challengerMove(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
+export function challengerMove(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
   const moves = view.moves ?? []
-  if (moves.includes('Pick-Node')) return pickNode(view, run, them)
-  if (moves.includes('Pick-Row')) return pickRow(view, run, them)
-  if (moves.includes('Pick-Stage')) return pickStage(view, run, them)
-  if (moves.includes('Pick-Operation')) return pickOperation(view, run, them)
-  if (moves.includes('Prove-Step')) return prove(view, run, them)
+  if (moves.includes('Pick-Node')) return pickNode(view, run, accused)
+  if (moves.includes('Pick-Row')) return pickRow(view, run, accused)
+  if (moves.includes('Pick-Stage')) return pickStage(view, run, accused)
+  if (moves.includes('Pick-Operation')) return pickOperation(view, run, accused)
+  if (moves.includes('Prove-Step')) return prove(view, run, accused)
   throw nothingToProve()
 }
 
@@ -58,15 +58,15 @@ const pick = (
   tags: { Dispute: view.id, [tag]: String(value) },
 })
 
-function pickNode(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
+function pickNode(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
   const tree = answered(view.tree)
   const level = answered(view.level)
   const first = answered(view.node)
-  const nodes = answered(them.said.level(tree, level, first))
-  const broken = tree === 'checkpoints' ? brokenUnderNodes(view, run, them) : undefined
+  const nodes = answered(accused.answers.level(tree, level, first))
+  const broken = tree === 'checkpoints' ? brokenUnderNodes(view, run, accused) : undefined
   if (broken) return broken
   const own = wholeTree(leavesOfTree(run, tree))
-  const count = treeSize(run, tree, them.statement.count)
+  const count = treeSize(run, tree, accused.result.count)
   const at = nodes.findIndex((node, i) => {
     const end = (first + i + 1) * 2 ** level
     // At the edge of trees of unlike size equal nodes may stand over unlike numbers of leaves.
@@ -78,24 +78,24 @@ function pickNode(view: DisputeView, run: Retrace, them: Opponent): DisputeMessa
 }
 
 /** Our own checkpoint, which is the accused's too according to the nodes that it has shown, and breaks a rule there. */
-function brokenUnderNodes(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage | undefined {
-  const { statement } = them
-  const own = run.checkpoints.slice(0, statement.count)
-  const index = own.findIndex((leaf, i) => brokenCheckpoint(leaf, i, statement, run.tokens) !== undefined)
+function brokenUnderNodes(view: DisputeView, run: Replay, accused: Accused): DisputeMessage | undefined {
+  const { result } = accused
+  const own = run.checkpoints.slice(0, result.count)
+  const index = own.findIndex((leaf, i) => brokenCheckpoint(leaf, i, result, run.tokens) !== undefined)
   const leaf = own[index]
   if (leaf === undefined) return undefined
-  const known = new KnownTree(statement.count)
+  const known = new KnownTree(result.count)
   known.setAll(0, 0, own.map(checkpointLeaf))
-  for (let level = firstLevel(statement.count); ; level = Math.max(0, level - LEVEL_STEP)) {
-    const node = shownFirst(statement.count, level, index)
-    const nodes = them.said.level('checkpoints', level, node)
+  for (let level = firstLevel(result.count); ; level = Math.max(0, level - LEVEL_STEP)) {
+    const node = shownFirst(result.count, level, index)
+    const nodes = accused.answers.level('checkpoints', level, node)
     if (nodes) known.setAll(level, node, nodes)
     if (level === 0) break
   }
   const path = known.path(index)
   if (path === undefined) return undefined
-  const root = rootOfRange(statement.count, index, [checkpointLeaf(leaf)], path)
-  if (!root || toBase64Url(root) !== statement.checkpointRoot) return undefined
+  const root = rootOfRange(result.count, index, [checkpointLeaf(leaf)], path)
+  if (!root || toBase64Url(root) !== result.checkpointRoot) return undefined
   return structureProof(view.job, view.accused, index, leaf, path)
 }
 
@@ -112,41 +112,41 @@ export const structureProof = (
 })
 
 /** The first row of the shown pair that differs. */
-function wrongRow(run: Retrace, them: Opponent, pair: number): number | undefined {
-  const { k, v } = answered(them.said.pages(pair))
+function wrongRow(run: Replay, accused: Accused, pair: number): number | undefined {
+  const { k, v } = answered(accused.answers.pages(pair))
   return Array.from({ length: PAGE_ROWS }, (_, row) => row).find(
     row => !isSameRow(run, 2 * pair, k, row) || !isSameRow(run, 2 * pair + 1, v, row),
   )
 }
 
-function isSameRow(run: Retrace, index: number, shown: Uint8Array, row: number): boolean {
+function isSameRow(run: Replay, index: number, shown: Uint8Array, row: number): boolean {
   const bytes = 2 * run.terms.manifest.headSize
   const own = run.page(index)
   const at = PAGE_ROWS + row * bytes
   return own[row] === shown[row] && equalBytes(own.subarray(at, at + bytes), shown.subarray(at, at + bytes))
 }
 
-function pickRow(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
-  const row = wrongRow(run, them, answered(view.pages))
+function pickRow(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
+  const row = wrongRow(run, accused, answered(view.pages))
   if (row === undefined) throw nothingToProve()
   return pick(view, 'Pick-Row', 'Row', row)
 }
 
 /** The layer stage of the wrong row by which the dispute came to its position: `link` proves it there. */
-const linkedStage = (view: DisputeView, run: Retrace): number | undefined =>
+const linkedStage = (view: DisputeView, run: Replay): number | undefined =>
   view.pages === undefined ? undefined : pairPlace(run, view.pages).layer + 1
 
-function pickStage(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
+function pickStage(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
   return (
-    answerProof(view, run, them, answered(view.position)) ??
-    pick(view, 'Pick-Stage', 'Stage', wrongStage(view, run, them))
+    answerProof(view, run, accused, answered(view.position)) ??
+    pick(view, 'Pick-Stage', 'Stage', wrongStage(view, run, accused))
   )
 }
 
 /** The first stage that differs, or that has a wrong row. */
-function wrongStage(view: DisputeView, run: Retrace, them: Opponent): number {
+function wrongStage(view: DisputeView, run: Replay, accused: Accused): number {
   const position = answered(view.position)
-  const said = answered(them.said.stages(position))
+  const said = answered(accused.answers.stages(position))
   const own = stageDigests(run, position)
   const at = own.findIndex((digest, s) => !equalBytes(digest, said.digests[s]))
   const linked = linkedStage(view, run)
@@ -158,13 +158,13 @@ function wrongStage(view: DisputeView, run: Retrace, them: Opponent): number {
 /** The accused's checkpoint breaks a rule by itself, or its piece is not that of its token. */
 function answerProof(
   view: DisputeView,
-  run: Retrace,
-  them: Opponent,
+  run: Replay,
+  accused: Accused,
   position: number,
 ): DisputeMessage | undefined {
-  const { checkpoint, piece } = them.said.stages(position) ?? {}
+  const { checkpoint, piece } = accused.answers.stages(position) ?? {}
   const i = position - run.terms.promptLength + 1
-  if (checkpoint && brokenCheckpoint(checkpoint.leaf, i, them.statement, run.tokens))
+  if (checkpoint && brokenCheckpoint(checkpoint.leaf, i, accused.result, run.tokens))
     return structureProof(view.job, view.accused, i, checkpoint.leaf, checkpoint.path)
   if (!piece || equalBytes(piece.leaf, run.pieces[i])) return undefined
   const { leaf } = pieceAddress(run.terms.layout, tokenAt(run, position + 1))
@@ -178,12 +178,12 @@ function answerProof(
   }
 }
 
-function pickOperation(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
+function pickOperation(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
   const position = answered(view.position)
-  const proof = view.stage === undefined ? answerProof(view, run, them, position) : undefined
+  const proof = view.stage === undefined ? answerProof(view, run, accused, position) : undefined
   if (proof) return proof
-  const stage = view.stage ?? wrongStage(view, run, them)
-  const operation = wrongOperation(view, run, them, position, stage)
+  const stage = view.stage ?? wrongStage(view, run, accused)
+  const operation = wrongOperation(view, run, accused, position, stage)
   if (operation === undefined) throw nothingToProve()
   return {
     action: 'Pick-Operation',
@@ -196,10 +196,10 @@ function pickOperation(view: DisputeView, run: Retrace, them: Opponent): Dispute
 }
 
 /** What the accused says of a stage's operations: by itself, or with all of the position. */
-function saidOperations(run: Retrace, { said }: Opponent, position: number, stage: number) {
-  const own = said.operations(position, stage)
+function saidOperations(run: Replay, { answers }: Accused, position: number, stage: number) {
+  const own = answers.operations(position, stage)
   if (own) return own
-  const { operations, digests, advice } = answered(said.stages(position))
+  const { operations, digests, advice } = answered(answers.stages(position))
   return {
     digests: operationsOfStage(run.terms, position, stage, answered(operations)),
     advice: stage === digests.length - 1 ? advice : undefined,
@@ -209,12 +209,12 @@ function saidOperations(run: Retrace, { said }: Opponent, position: number, stag
 /** The first operation that does not follow from what the accused says of those before it. */
 function wrongOperation(
   view: DisputeView,
-  run: Retrace,
-  them: Opponent,
+  run: Replay,
+  accused: Accused,
   position: number,
   stage: number,
 ): number | undefined {
-  const said = saidOperations(run, them, position, stage)
+  const said = saidOperations(run, accused, position, stage)
   const operations = planStage(run.terms, position, stage)
   const values = stageValues(run, position, stage, said.advice)
   const linked = linkedStage(view, run) === stage
@@ -229,15 +229,15 @@ function wrongOperation(
   return at < 0 ? undefined : at
 }
 
-function prove(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage {
+function prove(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
   const position = answered(view.position)
   const stage = answered(view.stage)
   const k = answered(view.operation)
   const operation = answered(planStage(run.terms, position, stage)[k])
-  const values = stageValues(run, position, stage, them.said.operations(position, stage)?.advice)
-  const c = wrongChunk(view, run, them, operation, values[k])
+  const values = stageValues(run, position, stage, accused.answers.operations(position, stage)?.advice)
+  const c = wrongChunk(view, run, accused, operation, values[k])
   const chunk = operation.chunk(c)
-  const inputs = stepInputs(run, them, { position, stage, shown: view.pages }, values, chunk)
+  const inputs = stepInputs(run, accused, { position, stage, shown: view.pages }, values, chunk)
   return {
     action: 'Prove-Step',
     tags: { Dispute: view.id, Chunk: String(c) },
@@ -250,13 +250,13 @@ function prove(view: DisputeView, run: Retrace, them: Opponent): DisputeMessage 
 /** The first chunk that is not what it has to be; of a check that is failed, or a link, the one that fails. */
 function wrongChunk(
   view: DisputeView,
-  run: Retrace,
-  them: Opponent,
+  run: Replay,
+  accused: Accused,
   operation: Operation,
   expected: readonly Uint8Array[] | undefined,
 ): number {
   const position = answered(view.position)
-  const said = answered(them.said.chunks(position, operation.stage, answered(view.operation)))
+  const said = answered(accused.answers.chunks(position, operation.stage, answered(view.operation)))
   if (expected === undefined) return 0
   for (let c = 0, at = 0, leaf = 0; c < operation.chunks; c++) {
     const chunk = operation.chunk(c)
@@ -272,7 +272,7 @@ function wrongChunk(
     if (!equal) return c
   }
   if (operation.name === 'link' && view.pages !== undefined) {
-    const { k } = answered(them.said.pages(view.pages))
+    const { k } = answered(accused.answers.pages(view.pages))
     const kind = isSameRow(run, 2 * view.pages, k, position % PAGE_ROWS) ? 1 : 0
     return 2 * pairPlace(run, view.pages).head + kind
   }

@@ -1,5 +1,5 @@
-import type { Evidence } from '../machine/run-leaves.ts'
-import type { StatementView } from '../protocol/dispute.ts'
+import type { RunLeaves } from '../machine/run-leaves.ts'
+import type { RevealedResult } from '../protocol/dispute.ts'
 import { brokenCheckpoint } from './one-message-proof.ts'
 
 /** Where another run first shows that it is not this one. */
@@ -14,9 +14,9 @@ export type Difference =
  * come first: where all of them are equal, everything that a checkpoint follows from is.
  */
 export function firstDifference(
-  mine: Evidence,
-  theirs: Evidence,
-  statement: Pick<StatementView, 'count' | 'finish'>,
+  mine: RunLeaves,
+  theirs: RunLeaves,
+  statement: Pick<RevealedResult, 'count' | 'finish'>,
   tokens: readonly number[],
 ): Difference | undefined {
   const broken = theirs.checkpoints.findIndex(

@@ -6,7 +6,7 @@ import { ApusError } from '../kit/errors.ts'
 import { checkpointLeaf, pieceLeaf } from '../machine/digests.ts'
 import { decodePieces, pieceAddress, piecesInLeaf } from '../machine/layout.ts'
 import type { RunTerms } from '../machine/plan-parts.ts'
-import type { DisputePayload, StatementView } from '../protocol/dispute.ts'
+import type { DisputePayload, RevealedResult } from '../protocol/dispute.ts'
 
 const CHECKPOINT_BYTES = 41
 const TOKEN_BYTES = 4
@@ -22,7 +22,7 @@ export interface Accusation {
   /** Bundle root and root of the prompt's tokens, base64url. */
   readonly model: string
   readonly promptTokens: string
-  readonly statement: StatementView
+  readonly result: RevealedResult
   /** Chosen tokens that the accused revealed. */
   readonly tokens: readonly number[]
   readonly index: number
@@ -33,23 +33,23 @@ export interface Accusation {
  * `wrong-path`.
  */
 export function brokenRule(
-  { terms, promptTokens, statement, tokens, index }: Accusation,
+  { terms, promptTokens, result, tokens, index }: Accusation,
   { leaf: shown, path, tree, count }: DisputePayload<'Prove-Structure'>,
 ): string | undefined {
   const leaf = fromBase64(shown)
   if (tree === 'prompt') {
     mustStand(count ?? 0, index, merkleLeaf(PROMPT, leaf), path, promptTokens)
-    return brokenPrompt(terms, leaf, index, count ?? 0, statement.count)
+    return brokenPrompt(terms, leaf, index, count ?? 0, result.count)
   }
-  mustStand(statement.count, index, checkpointLeaf(leaf), path, statement.checkpointRoot)
-  return brokenCheckpoint(leaf, index, statement, tokens)
+  mustStand(result.count, index, checkpointLeaf(leaf), path, result.checkpointRoot)
+  return brokenCheckpoint(leaf, index, result, tokens)
 }
 
 /** The rule that a checkpoint leaf of the accused breaks by itself: it says its place and token, and exactly the last one stops. */
 export function brokenCheckpoint(
   leaf: Uint8Array,
   index: number,
-  { count, finish: said }: Pick<StatementView, 'count' | 'finish'>,
+  { count, finish: said }: Pick<RevealedResult, 'count' | 'finish'>,
   tokens: readonly number[],
 ): string | undefined {
   if (leaf.length !== CHECKPOINT_BYTES) return `has ${leaf.length} bytes instead of ${CHECKPOINT_BYTES}`
@@ -90,12 +90,12 @@ function brokenPrompt(
 
 /** The piece that the accused gave for a token and the piece of the bundle. Errors: `wrong-path`, `bad-bundle`. */
 export function shownPieces(
-  { terms, model, statement, tokens, index }: Accusation,
+  { terms, model, result, tokens, index }: Accusation,
   { piece, pieces }: DisputePayload<'Prove-Answer'>,
 ): { readonly token: number; readonly said: Uint8Array; readonly own: Uint8Array } {
   const said = fromBase64(piece.leaf)
   const block = fromBase64(pieces.leaf)
-  mustStand(statement.count, index, pieceLeaf(said), piece.path, statement.answerRoot)
+  mustStand(result.count, index, pieceLeaf(said), piece.path, result.answerRoot)
   const token = tokens[index]
   if (token === undefined) throw refused('wrong-path', 'The answer has no such token.')
   const { layout, manifest } = terms

@@ -3,9 +3,9 @@ import { wholeTree } from '../hashing/known-tree.ts'
 import { merkleRoot } from '../hashing/merkle.ts'
 import { checkpointLeaf } from '../machine/digests.ts'
 import { promptLeaves } from '../machine/prompt-tree.ts'
-import { type Evidence, fittingEvidence } from '../machine/run-leaves.ts'
-import type { StatementView } from '../protocol/dispute.ts'
-import type { Retrace } from '../replay/replay.ts'
+import { fittingLeaves, type RunLeaves } from '../machine/run-leaves.ts'
+import type { RevealedResult } from '../protocol/dispute.ts'
+import type { Replay } from '../replay/replay.ts'
 import { structureProof } from './challenger-move.ts'
 import { firstDifference } from './compare.ts'
 import { type DisputeMessage, proven } from './message.ts'
@@ -15,31 +15,31 @@ import { isSameTree } from './trees.ts'
 export interface Claim {
   readonly job: string
   readonly accused: string
-  readonly statement: StatementView
+  readonly result: RevealedResult
   /** The accused's leaves, where they could be had. */
-  readonly evidence: Evidence | undefined
+  readonly leaves: RunLeaves | undefined
 }
 
 /**
  * The message that begins a dispute about a seat's revealed result, or proves it wrong at once; undefined when the
- * result is what comes of its tokens. `run` is the job as one computes it who reads these tokens (`OracleRetrace.reading`).
+ * result is what comes of its tokens. `run` is the job as one computes it who reads these tokens (`OracleReplay.reading`).
  */
-export function openingMove(run: Retrace, claim: Claim): DisputeMessage | undefined {
-  const { statement } = claim
+export function openingMove(run: Replay, claim: Claim): DisputeMessage | undefined {
+  const { result } = claim
   const broken = brokenByItself(run, claim)
   if (broken) return broken
-  if (!isSameTree(run, statement, 'answer')) return open(run, claim, 'Tree', 'answer')
-  const evidence = fittingEvidence(run, statement, claim.evidence)
-  if (evidence === undefined) {
-    const tree = (['pages', 'checkpoints'] as const).find(name => !isSameTree(run, statement, name))
+  if (!isSameTree(run, result, 'answer')) return open(run, claim, 'Tree', 'answer')
+  const leaves = fittingLeaves(run, result, claim.leaves)
+  if (leaves === undefined) {
+    const tree = (['pages', 'checkpoints'] as const).find(name => !isSameTree(run, result, name))
     return tree && open(run, claim, 'Tree', tree)
   }
-  const difference = firstDifference(run, evidence, statement, run.tokens)
+  const difference = firstDifference(run, leaves, result, run.tokens)
   switch (difference?.kind) {
     case undefined:
       return undefined
     case 'structure':
-      return brokenLeaf(claim, evidence.checkpoints, difference.checkpoint)
+      return brokenLeaf(claim, leaves.checkpoints, difference.checkpoint)
     case 'page':
       return open(run, claim, 'Page', difference.page >> 1)
     case 'checkpoint':
@@ -48,10 +48,10 @@ export function openingMove(run: Retrace, claim: Claim): DisputeMessage | undefi
 }
 
 /** Faults that need none of the accused's leaves: no room for its tokens, or rules that our own checkpoints break as its. */
-function brokenByItself(run: Retrace, claim: Claim): DisputeMessage | undefined {
-  const { job, accused, statement } = claim
+function brokenByItself(run: Replay, claim: Claim): DisputeMessage | undefined {
+  const { job, accused, result } = claim
   const { promptLength, manifest } = run.terms
-  if (promptLength + statement.count - 1 > manifest.context) {
+  if (promptLength + result.count - 1 > manifest.context) {
     const { count, leaf, path } = lastOfPrompt(run)
     return {
       action: 'Prove-Structure',
@@ -59,9 +59,9 @@ function brokenByItself(run: Retrace, claim: Claim): DisputeMessage | undefined 
       data: { tree: 'prompt', count, leaf, path },
     }
   }
-  const leaves = run.checkpoints.slice(0, statement.count)
-  if (leaves.length < statement.count || checkpointRoot(leaves) !== statement.checkpointRoot) return undefined
-  const index = leaves.findIndex((leaf, i) => brokenCheckpoint(leaf, i, statement, run.tokens) !== undefined)
+  const leaves = run.checkpoints.slice(0, result.count)
+  if (leaves.length < result.count || checkpointRoot(leaves) !== result.checkpointRoot) return undefined
+  const index = leaves.findIndex((leaf, i) => brokenCheckpoint(leaf, i, result, run.tokens) !== undefined)
   return index < 0 ? undefined : brokenLeaf(claim, leaves, index)
 }
 
@@ -73,14 +73,14 @@ function brokenLeaf({ job, accused }: Claim, leaves: readonly Uint8Array[], inde
 const checkpointRoot = (leaves: readonly Uint8Array[]): string =>
   toBase64Url(merkleRoot(leaves.map(checkpointLeaf)))
 
-function lastOfPrompt(run: Retrace) {
+function lastOfPrompt(run: Replay) {
   const leaves = promptLeaves(run.promptTokens)
   const path = wholeTree(leaves.map(leaf => leaf.hash)).path(leaves.length - 1) ?? []
   return { count: leaves.length, ...proven(leaves.at(-1)?.bytes ?? new Uint8Array(), path) }
 }
 
 function open(
-  run: Retrace,
+  run: Replay,
   { job, accused }: Claim,
   by: 'Position' | 'Page' | 'Tree',
   place: number | string,

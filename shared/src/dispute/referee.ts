@@ -12,7 +12,7 @@ import type { RunTerms } from '../machine/plan-parts.ts'
 import { recompute } from '../machine/recompute.ts'
 import { cutLeaves, type Input, isAdvice, isCheck, type Operation, showsValues } from '../machine/steps.ts'
 import { digestOfLeaves, digestOfRange, valueLeaf } from '../machine/value-tree.ts'
-import type { StatementView } from '../protocol/dispute.ts'
+import type { RevealedResult } from '../protocol/dispute.ts'
 import { encodeTokens } from '../protocol/round.ts'
 
 const TOKENS_PER_LEAF = 64
@@ -28,7 +28,7 @@ export interface DisputedStep {
   /** Bundle root and root of the prompt's tokens, base64url. */
   readonly model: string
   readonly promptTokens: string
-  readonly statement: StatementView
+  readonly result: RevealedResult
   /** Chosen tokens that the accused revealed. */
   readonly tokens: readonly number[]
   readonly position: number
@@ -125,7 +125,7 @@ class InputReader {
   }
 
   read(input: Input): Uint8Array {
-    const { terms, statement } = this.#step
+    const { terms, result } = this.#step
     switch (input.kind) {
       case 'value':
         return this.#value(input)
@@ -143,8 +143,8 @@ class InputReader {
         const index = ((input.page * layers + input.layer) * kvHeads + input.head) * 2 + input.kv
         const { leaf, path } = this.#take()
         this.#check(
-          rootOfRange(pageLeafCount(this.#step, statement.count), index, [pageLeaf(leaf)], path),
-          statement.kvRoot,
+          rootOfRange(pageLeafCount(this.#step, result.count), index, [pageLeaf(leaf)], path),
+          result.kvRoot,
         )
         return legal(leaf, leaf.length === PAGE_ROWS * (1 + 2 * terms.manifest.headSize))
       }
@@ -152,7 +152,7 @@ class InputReader {
         return this.#tokens(input.first, input.first + input.count)
       case 'piece': {
         const { leaf, path } = this.#take()
-        this.#check(rootOfRange(statement.count, input.n, [pieceLeaf(leaf)], path), statement.answerRoot)
+        this.#check(rootOfRange(result.count, input.n, [pieceLeaf(leaf)], path), result.answerRoot)
         return legal(leaf, leaf.length <= MAX_PIECE_BYTES)
       }
     }

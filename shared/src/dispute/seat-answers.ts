@@ -1,25 +1,25 @@
 import { fromBase64, fromHashes } from '../hashing/bytes.ts'
-import { type DISPUTE_TREES, disputePayloads, evidenceKey } from '../protocol/dispute.ts'
+import { type DISPUTE_TREES, disputePayloads, seatAnswerKey } from '../protocol/dispute.ts'
 
-export interface SaidPages {
+export interface AnsweredPages {
   readonly k: Uint8Array
   readonly v: Uint8Array
   /** From the parent of the two pages upwards. */
   readonly path: readonly Uint8Array[]
 }
 
-export interface SaidLeaf {
+export interface AnsweredLeaf {
   readonly leaf: Uint8Array
   readonly path: readonly Uint8Array[]
 }
 
-const leafOf = ({ leaf, path }: { readonly leaf: string; readonly path: string }): SaidLeaf => ({
+const leafOf = ({ leaf, path }: { readonly leaf: string; readonly path: string }): AnsweredLeaf => ({
   leaf: fromBase64(leaf),
   path: fromHashes(path),
 })
 
 /** What an accused seat has answered so far, as the network publishes it: checked by the contract, believed by nobody. */
-export class Said {
+export class SeatAnswers {
   readonly #read: (key: string) => string | undefined
   readonly #job: string
   readonly #accused: string
@@ -32,19 +32,19 @@ export class Said {
   }
 
   level(tree: (typeof DISPUTE_TREES)[number], level: number, node: number): Uint8Array[] | undefined {
-    const data = this.#json(evidenceKey.level(this.#job, this.#accused, tree, level, node))
+    const data = this.#json(seatAnswerKey.level(this.#job, this.#accused, tree, level, node))
     return data === undefined ? undefined : fromHashes(disputePayloads['Answer-Level'].parse(data).nodes)
   }
 
-  pages(pair: number): SaidPages | undefined {
-    const data = this.#json(evidenceKey.pages(this.#job, this.#accused, pair))
+  pages(pair: number): AnsweredPages | undefined {
+    const data = this.#json(seatAnswerKey.pages(this.#job, this.#accused, pair))
     if (data === undefined) return undefined
     const { k, v, path } = disputePayloads['Answer-Pages'].parse(data)
     return { k: fromBase64(k), v: fromBase64(v), path: fromHashes(path) }
   }
 
   stages(position: number) {
-    const data = this.#json(evidenceKey.stages(this.#job, this.#accused, position))
+    const data = this.#json(seatAnswerKey.stages(this.#job, this.#accused, position))
     if (data === undefined) return undefined
     const { digests, operations, advice, checkpoint, piece } = disputePayloads['Answer-Stages'].parse(data)
     return {
@@ -57,7 +57,7 @@ export class Said {
   }
 
   operations(position: number, stage: number) {
-    const data = this.#json(evidenceKey.operations(this.#job, this.#accused, position, stage))
+    const data = this.#json(seatAnswerKey.operations(this.#job, this.#accused, position, stage))
     if (data === undefined) return undefined
     const { digests, advice } = disputePayloads['Answer-Operations'].parse(data)
     return { digests: fromHashes(digests), advice: advice === undefined ? undefined : fromBase64(advice) }
@@ -65,7 +65,7 @@ export class Said {
 
   /** The operation's values, or the hashes of their leaves. */
   chunks(position: number, stage: number, operation: number) {
-    const data = this.#json(evidenceKey.chunks(this.#job, this.#accused, position, stage, operation))
+    const data = this.#json(seatAnswerKey.chunks(this.#job, this.#accused, position, stage, operation))
     if (data === undefined) return undefined
     const chunks = disputePayloads['Answer-Chunks'].parse(data)
     return 'values' in chunks

@@ -6,10 +6,10 @@ import { planStage } from '../machine/plan.ts'
 import { promptLeaves } from '../machine/prompt-tree.ts'
 import type { Chunk, Input } from '../machine/steps.ts'
 import { valueLeaf, valuePath } from '../machine/value-tree.ts'
-import type { StatementView } from '../protocol/dispute.ts'
-import type { Retrace } from '../replay/replay.ts'
+import type { RevealedResult } from '../protocol/dispute.ts'
+import type { Replay } from '../replay/replay.ts'
 import type { StageValues } from '../replay/stage-values.ts'
-import type { Said } from './seat-answers.ts'
+import type { SeatAnswers } from './seat-answers.ts'
 
 const TOKENS_PER_LEAF = 64
 
@@ -20,9 +20,9 @@ interface ProvenInput {
 }
 
 /** What the challenger knows of the accused: what it revealed and has answered. */
-export interface Opponent {
-  readonly statement: StatementView
-  readonly said: Said
+export interface Accused {
+  readonly result: RevealedResult
+  readonly answers: SeatAnswers
 }
 
 interface Place {
@@ -37,18 +37,18 @@ interface Place {
  * run's. Errors: RangeError when the run and the accused cannot have come here together.
  */
 export function stepInputs(
-  run: Retrace,
-  them: Opponent,
+  run: Replay,
+  accused: Accused,
   place: Place,
   values: StageValues,
   chunk: Chunk,
 ): ProvenInput[] {
-  return chunk.inputs.flatMap(input => proofOf(run, them, place, values, input))
+  return chunk.inputs.flatMap(input => proofOf(run, accused, place, values, input))
 }
 
 function proofOf(
-  run: Retrace,
-  them: Opponent,
+  run: Replay,
+  accused: Accused,
   { position, stage, shown }: Place,
   values: StageValues,
   input: Input,
@@ -71,20 +71,20 @@ function proofOf(
     case 'tokens':
       return promptInputs(run, input.first, input.count)
     case 'page':
-      return [pageInput(run, them, shown, input)]
+      return [pageInput(run, accused, shown, input)]
     case 'piece':
       return [pieceInput(run, input.n)]
   }
 }
 
-export const tokenAt = (run: Retrace, position: number): number => {
+export const tokenAt = (run: Replay, position: number): number => {
   const { promptLength } = run.terms
   const token = position < promptLength ? run.promptTokens[position] : run.tokens[position - promptLength]
   return known(token)
 }
 
 function valueInput(
-  run: Retrace,
+  run: Replay,
   position: number,
   stage: number,
   values: StageValues,
@@ -100,7 +100,7 @@ function valueInput(
 }
 
 /** The tokens of the prompt among these; those that the accused chose it has revealed. */
-function promptInputs(run: Retrace, first: number, count: number): ProvenInput[] {
+function promptInputs(run: Replay, first: number, count: number): ProvenInput[] {
   const end = Math.min(first + count, run.terms.promptLength)
   if (first >= end) return []
   const leaves = promptLeaves(run.promptTokens)
@@ -110,21 +110,21 @@ function promptInputs(run: Retrace, first: number, count: number): ProvenInput[]
   return [{ leaves: leaves.slice(from, to + 1).map(leaf => leaf.bytes), path: known(path) }]
 }
 
-function pieceInput(run: Retrace, n: number): ProvenInput {
+function pieceInput(run: Replay, n: number): ProvenInput {
   return { leaves: [known(run.pieces[n])], path: known(wholeTree(run.pieces.map(pieceLeaf)).path(n)) }
 }
 
 /** A page that both have; of the pair that the accused has shown, its own. */
 function pageInput(
-  run: Retrace,
-  { statement, said }: Opponent,
+  run: Replay,
+  { result, answers }: Accused,
   shownPair: number | undefined,
   place: Extract<Input, { readonly kind: 'page' }>,
 ): ProvenInput {
   const pair = pairIndex(run, place)
   const index = 2 * pair + place.kv
-  const tree = new KnownTree(pageLeafCount(run, statement.count))
-  const shown = shownPair === undefined ? undefined : said.pages(shownPair)
+  const tree = new KnownTree(pageLeafCount(run, result.count))
+  const shown = shownPair === undefined ? undefined : answers.pages(shownPair)
   if (shownPair === undefined || shown === undefined) tree.setAll(0, 0, run.pageLeaves)
   else {
     // All before it are equal, and its path tells what is beside it.

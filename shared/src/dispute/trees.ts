@@ -9,14 +9,14 @@ import {
   LEVEL_STEP,
   MAX_LEVEL_NODES,
   MAX_SHOWN_OPERATIONS,
-  type StatementView,
+  type RevealedResult,
 } from '../protocol/dispute.ts'
-import type { Retrace } from '../replay/replay.ts'
+import type { Replay } from '../replay/replay.ts'
 
 export type DisputeTree = (typeof DISPUTE_TREES)[number]
 
 /** Leaf hashes of one of a run's trees. */
-export function leavesOfTree(run: Retrace, tree: DisputeTree): readonly Uint8Array[] {
+export function leavesOfTree(run: Replay, tree: DisputeTree): readonly Uint8Array[] {
   switch (tree) {
     case 'checkpoints':
       return run.checkpoints.map(checkpointLeaf)
@@ -28,13 +28,13 @@ export function leavesOfTree(run: Retrace, tree: DisputeTree): readonly Uint8Arr
 }
 
 /** Whether a run's tree is the one that a result names. */
-export function isSameTree(run: Retrace, statement: StatementView, tree: DisputeTree): boolean {
-  const { checkpointRoot, kvRoot, answerRoot } = statement
+export function isSameTree(run: Replay, result: RevealedResult, tree: DisputeTree): boolean {
+  const { checkpointRoot, kvRoot, answerRoot } = result
   const named = { checkpoints: checkpointRoot, pages: kvRoot, answer: answerRoot }[tree]
   return toBase64Url(merkleRoot([...leavesOfTree(run, tree)])) === named
 }
 
-export function treeSize(run: Pick<Retrace, 'terms'>, tree: DisputeTree, count: number): number {
+export function treeSize(run: Pick<Replay, 'terms'>, tree: DisputeTree, count: number): number {
   return tree === 'pages' ? pageLeafCount(run, count) : count
 }
 

@@ -1,27 +1,11 @@
 import { merkleLeaf, merkleRoot } from '../hashing/merkle.ts'
 import { encodeValues } from './sequence.ts'
 import type { StopFlag } from './stop.ts'
+import { valueDigest } from './value-tree.ts'
 
-const VALUE = 'apus.machine.1/value'
-const RUN = 'apus.machine.1/run'
 const PAGE = 'apus.machine.1/page'
 const CHECKPOINT = 'apus.machine.1/checkpoint'
 const PIECE = 'apus/answer-piece'
-
-/** Digest of a value: the root over its leaves. */
-export const valueDigest = (leaves: readonly Uint8Array[]): Uint8Array =>
-  merkleRoot(leaves.map(leaf => merkleLeaf(VALUE, leaf)))
-
-/** Digest of an operation: of its value, or where its leaves are in runs the root over the runs' roots. */
-export function operationDigest(leaves: readonly Uint8Array[], run: number | undefined): Uint8Array {
-  return run === undefined ? valueDigest(leaves) : merkleRoot(runLeaves(leaves, run))
-}
-
-/** A leaf hash for each run of this many leaves. */
-export const runLeaves = (leaves: readonly Uint8Array[], run: number): Uint8Array[] =>
-  Array.from({ length: leaves.length / run }, (_, i) =>
-    merkleLeaf(RUN, valueDigest(leaves.slice(i * run, (i + 1) * run))),
-  )
 
 /** Digest of x_final, as a checkpoint holds it. */
 export const residualDigest = (x: Int32Array): Uint8Array => valueDigest(encodeValues(x))

@@ -11,7 +11,7 @@ export interface BundleReader {
   leaf(index: number): Uint8Array
 }
 
-export interface LayerTensors {
+interface LayerTensors {
   readonly qkv: Tensor
   readonly o: Tensor
   readonly gateUp: Tensor

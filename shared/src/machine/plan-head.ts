@@ -90,7 +90,7 @@ function tilewise(
     stage,
     name,
     leaves: leavesOf(count),
-    run: undefined,
+    leavesPerRun: undefined,
     chunks: count,
     leafBytes: leaf => bytes * Math.min(LEAF_VALUES, count - leaf * LEAF_VALUES),
     chunk: tile => ({

@@ -161,7 +161,7 @@ function attention(
     stage,
     name: 'out',
     leaves: leavesOf(values),
-    run: undefined,
+    leavesPerRun: undefined,
     chunks: heads,
     leafBytes: valueBytes(values),
     chunk: head => ({

@@ -56,7 +56,7 @@ export function leafwise(
   run?: number,
 ): Operation {
   const chunk = (leaf: number) => ({ leaf, from: 0, length: leafBytes(leaf), ...of(leaf) })
-  return { stage, name, leaves, run, chunks: leaves, leafBytes, chunk }
+  return { stage, name, leaves, leavesPerRun: run, chunks: leaves, leafBytes, chunk }
 }
 
 /** A norm of the residual `x`, as three operations. */
@@ -113,7 +113,7 @@ function linearPart(
     stage,
     name,
     leaves: leavesOf(rows),
-    run: undefined,
+    leavesPerRun: undefined,
     chunks: Math.ceil(rows / tensor.tileRows),
     leafBytes: valueBytes(rows),
     chunk: chunk => {

@@ -1,36 +1,35 @@
 import { toBase64Url } from '../hashing/digest.ts'
 import { merkleRoot } from '../hashing/merkle.ts'
-import type { StatementView } from '../protocol/dispute.ts'
+import type { RevealedResult } from '../protocol/dispute.ts'
 import { checkpointLeaf } from './digests.ts'
 import { pageLeafCount } from './pages.ts'
 import type { RunTerms } from './plan-parts.ts'
 
 /** What a run commits to, leaf by leaf: enough to say where two runs part. */
-export interface Evidence {
+export interface RunLeaves {
   /** Checkpoint leaves' bytes, one a chosen token. */
   readonly checkpoints: readonly Uint8Array[]
   /** Leaf hashes of the K/V pages in their order. */
   readonly pageLeaves: readonly Uint8Array[]
 }
 
-export interface EvidenceRoots {
+export interface RunRoots {
   readonly checkpointRoot: string
   readonly kvRoot: string
 }
 
 /** Leaves that are as many as the statement says; others prove nothing, whatever root they have. */
-export function fittingEvidence(
+export function fittingLeaves(
   run: { readonly terms: RunTerms },
-  { count }: StatementView,
-  evidence: Evidence | undefined,
-): Evidence | undefined {
-  const fits =
-    evidence?.checkpoints.length === count && evidence.pageLeaves.length === pageLeafCount(run, count)
-  return fits ? evidence : undefined
+  { count }: RevealedResult,
+  leaves: RunLeaves | undefined,
+): RunLeaves | undefined {
+  const fits = leaves?.checkpoints.length === count && leaves.pageLeaves.length === pageLeafCount(run, count)
+  return fits ? leaves : undefined
 }
 
-/** The roots of an evidence, as a result names them. */
-export const evidenceRoots = ({ checkpoints, pageLeaves }: Evidence): EvidenceRoots => ({
+/** The roots of a run’s leaves, as a result names them. */
+export const runRoots = ({ checkpoints, pageLeaves }: RunLeaves): RunRoots => ({
   checkpointRoot: toBase64Url(merkleRoot(checkpoints.map(checkpointLeaf))),
   kvRoot: toBase64Url(merkleRoot(pageLeaves)),
 })

@@ -132,7 +132,7 @@ export interface Operation {
   readonly name: string
   readonly leaves: number
   /** Where leaves are grouped: how many a run has. */
-  readonly run: number | undefined
+  readonly leavesPerRun: number | undefined
   readonly chunks: number
   leafBytes(leaf: number): number
   chunk(chunk: number): Chunk

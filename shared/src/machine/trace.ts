@@ -1,4 +1,3 @@
-import { operationDigest } from './digests.ts'
 import type { RunRequest } from './engine.ts'
 import type { Model } from './model.ts'
 import { recentTokens } from './oracle.ts'
@@ -9,6 +8,7 @@ import { samplerTrace } from './sampler-trace.ts'
 import { atOnce, type OperationListener, type Sequence } from './sequence.ts'
 import type { Operation } from './steps.ts'
 import { encodeStop, STOP_LOOKBACK, stopFlag } from './stop.ts'
+import { operationDigest } from './value-tree.ts'
 
 /** An operation with what it gave. */
 export interface TracedOperation {
@@ -69,7 +69,7 @@ export function* traceLayerwise(
     const isLast = index === plan.length - 1
     if (!isLast && !wanted(stage)) return
     const leaves = encode()
-    const digest = operationDigest(leaves, operation.run)
+    const digest = operationDigest(leaves, operation.leavesPerRun)
     if (isLast) stages[stage] = digest
     if (wanted(stage))
       operations.set(stage, [...(operations.get(stage) ?? []), { operation, leaves, digest }])

@@ -8,8 +8,8 @@ import {
   answerMessageKey,
   type DisputeView,
   disputePayloads,
-  evidenceKey,
-  type StatementView,
+  type RevealedResult,
+  seatAnswerKey,
   tokensKey,
 } from '../protocol/dispute.ts'
 import type { Address, ProcessId } from '../protocol/identity.ts'
@@ -30,19 +30,19 @@ const published = z.record(z.string(), z.string())
 
 /** What accused seats ever said, which the network forgets when they are convicted. */
 export interface DisputeRecord {
-  /** Answers by `evidenceKey`. */
+  /** Answers by `seatAnswerKey`. */
   readonly answers: ReadonlyMap<string, string>
   /** What they had read, by `tokensKey`. */
   readonly tokens: ReadonlyMap<string, string>
   /** Statements by job and miner. */
-  readonly statements: ReadonlyMap<string, StatementView>
+  readonly results: ReadonlyMap<string, RevealedResult>
 }
 
 /** Begins to keep the record; call it before the feed starts. */
 export function keepRecord(feed: Pick<NetworkFeed, 'onMessage' | 'onChange'>): DisputeRecord {
   const answers = new Map<string, string>()
   const tokens = new Map<string, string>()
-  const statements = new Map<string, StatementView>()
+  const results = new Map<string, RevealedResult>()
   feed.onMessage(message => {
     if (!message.Tags.some(tag => tag.name === 'device' && tag.value === 'patch@1.0')) return
     for (const [name, kept] of [
@@ -55,10 +55,10 @@ export function keepRecord(feed: Pick<NetworkFeed, 'onMessage' | 'onChange'>): D
   })
   feed.onChange(change => {
     if (change.kind !== 'job') return
-    for (const { miner, statement } of change.job.seats)
-      if (statement !== undefined) statements.set(`${change.job.id}.${miner}`, statement)
+    for (const { miner, statement: result } of change.job.seats)
+      if (result !== undefined) results.set(`${change.job.id}.${miner}`, result)
   })
-  return { answers, tokens, statements }
+  return { answers, tokens, results: results }
 }
 
 interface Sources {
@@ -122,8 +122,8 @@ async function stepProof({ job, seat, sent, dispute, from }: Fault) {
   if (dispute?.position === undefined) throw noProof('The dispute came to no step.')
   const { position, stage = 0, operation = 0, chunk, challenger } = dispute
   const { answers } = from.record
-  const stagesKey = evidenceKey.stages(job.id, seat.miner, position)
-  const operationsKey = evidenceKey.operations(job.id, seat.miner, position, stage)
+  const stagesKey = seatAnswerKey.stages(job.id, seat.miner, position)
+  const operationsKey = seatAnswerKey.operations(job.id, seat.miner, position, stage)
   /** Operations that were shown with the stages came in no message of their own. */
   const operationsId = answers.get(answerMessageKey(operationsKey))
   const claim = await claimOf(job, seat, from)
@@ -146,7 +146,7 @@ async function stepProof({ job, seat, sent, dispute, from }: Fault) {
     stages: answers.get(stagesKey),
     operations: operationsId && answers.get(operationsKey),
     value: JSON.parse(
-      answers.get(evidenceKey.chunks(job.id, seat.miner, position, stage, operation)) ?? 'null',
+      answers.get(seatAnswerKey.chunks(job.id, seat.miner, position, stage, operation)) ?? 'null',
     ),
     proof: sent.data,
   }
@@ -179,7 +179,7 @@ async function equivocationProofOf({ job, seat, sent, from }: Fault) {
     peers,
     said,
     revealed: isRevealed
-      ? { class: job.class, model, sampler, stop, maxTokens, promptTokens, ...statementOf(job, seat, from) }
+      ? { class: job.class, model, sampler, stop, maxTokens, promptTokens, ...revealedBy(job, seat, from) }
       : undefined,
     signed: from.unsigned
       ? undefined
@@ -203,7 +203,7 @@ async function claimOf(job: JobView, seat: SeatView, from: Sources) {
   const listing = await sentTo(from, filterOf(from, { Action: 'List-Model', Model: job.model }))
   const { manifest, path } = z.object({ manifest: z.string(), path: z.string() }).parse(listing.data)
   const { id, model, sampler, stop, maxTokens, promptTokens } = job
-  const claim = statementOf(job, seat, from)
+  const claim = revealedBy(job, seat, from)
   return {
     v: 1,
     network: from.network,
@@ -216,8 +216,8 @@ async function claimOf(job: JobView, seat: SeatView, from: Sources) {
   }
 }
 
-const statementOf = (job: JobView, { miner, resultRoot }: SeatView, { record }: Sources) => ({
-  statement: record.statements.get(`${job.id}.${miner}`),
+const revealedBy = (job: JobView, { miner, resultRoot }: SeatView, { record }: Sources) => ({
+  statement: record.results.get(`${job.id}.${miner}`),
   resultRoot,
 })
 

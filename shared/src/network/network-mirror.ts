@@ -46,8 +46,8 @@ export class NetworkMirror {
   /** Tokens that seats revealed, base64, by job and digest (`tokensKey`), for as long as a result of the job is at stake. */
   readonly tokens = new Map<string, string>()
   readonly disputes = new Map<string, DisputeView>()
-  /** What accused seats answered, by `evidenceKey`, for as long as their seats are at stake. */
-  readonly evidence = new Map<string, string>()
+  /** What accused seats answered, by `seatAnswerKey`, for as long as their seats are at stake. */
+  readonly seatAnswers = new Map<string, string>()
   readonly miners = new Map<string, MinerView>()
   readonly models = new Map<string, ModelView>()
   clock: ClockView | undefined
@@ -96,7 +96,7 @@ export class NetworkMirror {
           return { kind: 'dispute', dispute }
         })
       case 'evidence':
-        for (const [key, text] of present(value, this.evidence)) this.evidence.set(key, text)
+        for (const [key, text] of present(value, this.seatAnswers)) this.seatAnswers.set(key, text)
         return []
       case 'miners':
         return present(value, this.miners).map(([address, text]) => {

@@ -15,7 +15,7 @@ export interface Entry {
   /** First 16 bytes of SHA-256 of the encoded statement. */
   readonly id: Uint8Array
   readonly place: number
-  readonly statement: SignedCommitment
+  readonly signed: SignedCommitment
   readonly bytes: Uint8Array
   /** Whether gossip has passed it on from here. */
   gossiped: boolean
@@ -43,18 +43,18 @@ export class CommitmentBook {
   }
 
   /** `full`: the seat has said too many different things already. */
-  add(statement: SignedCommitment): 'added' | 'known' | 'full' {
-    const bytes = encodeCommitment(statement)
+  add(signed: SignedCommitment): 'added' | 'known' | 'full' {
+    const bytes = encodeCommitment(signed)
     const id = statementId(bytes)
     const key = keyOf(id)
     if (this.#entries.has(key)) return 'known'
-    const job = this.#byJob.get(statement.job) ?? new Set()
-    const said = [...job].filter(k => this.#entries.get(k)?.statement.miner === statement.miner)
+    const job = this.#byJob.get(signed.job) ?? new Set()
+    const said = [...job].filter(k => this.#entries.get(k)?.signed.miner === signed.miner)
     if (said.length >= MAX_PER_SEAT) return 'full'
-    const miner = this.#byMiner.get(statement.miner) ?? new Set()
-    this.#entries.set(key, { id, place: ++this.#place, statement, bytes, gossiped: false })
-    this.#byJob.set(statement.job, job.add(key))
-    this.#byMiner.set(statement.miner, miner.add(key))
+    const miner = this.#byMiner.get(signed.miner) ?? new Set()
+    this.#entries.set(key, { id, place: ++this.#place, signed, bytes, gossiped: false })
+    this.#byJob.set(signed.job, job.add(key))
+    this.#byMiner.set(signed.miner, miner.add(key))
     if (miner.size > MAX_PER_MINER) this.#remove(first(miner))
     if (this.#entries.size > MAX_STATEMENTS) this.#remove(first(this.#entries.keys()))
     return 'added'
@@ -65,7 +65,7 @@ export class CommitmentBook {
   }
 
   ofJob(job: JobId): SignedCommitment[] {
-    return this.entriesOf(job).map(e => e.statement)
+    return this.entriesOf(job).map(e => e.signed)
   }
 
   entriesOf(job: JobId): Entry[] {
@@ -92,8 +92,8 @@ export class CommitmentBook {
     const entry = key === undefined ? undefined : this.#entries.get(key)
     if (key === undefined || entry === undefined) return
     this.#entries.delete(key)
-    drop(this.#byJob, entry.statement.job, key)
-    drop(this.#byMiner, entry.statement.miner, key)
+    drop(this.#byJob, entry.signed.job, key)
+    drop(this.#byMiner, entry.signed.miner, key)
   }
 }
 

@@ -12,9 +12,9 @@ export interface CommitmentFacts {
 }
 
 export type Judgement =
-  | { readonly verdict: 'accept'; readonly statement: SignedCommitment; readonly seated: boolean }
+  | { readonly verdict: 'accept'; readonly signed: SignedCommitment; readonly seated: boolean }
   /** Signed well, but by a miner not known here yet. */
-  | { readonly verdict: 'wait'; readonly statement: SignedCommitment }
+  | { readonly verdict: 'wait'; readonly signed: SignedCommitment }
   /** `forged`: whoever sent it must have known, because no view of the network makes it right. */
   | { readonly verdict: 'reject'; readonly code: string; readonly forged: boolean }
 
@@ -22,16 +22,16 @@ const reject = (code: string, forged: boolean): Judgement => ({ verdict: 'reject
 
 /** Judges the bytes of a commitment, wherever they came from. */
 export function judgeCommitment(bytes: Uint8Array, facts: CommitmentFacts): Judgement {
-  let statement: SignedCommitment
+  let signed: SignedCommitment
   try {
-    statement = decodeCommitment(bytes)
+    signed = decodeCommitment(bytes)
   } catch (error) {
     return reject(errorCode(error) ?? 'statement-invalid', true)
   }
-  if (statement.network !== facts.network) return reject('wrong-network', true)
-  if (!verifyCommitment(statement)) return reject('signature-invalid', true)
-  const peer = facts.registration(statement.miner)
-  if (peer === undefined) return { verdict: 'wait', statement }
-  if (peer !== statement.peer) return reject('peer-not-registered', false)
-  return { verdict: 'accept', statement, seated: facts.seated(statement.job, statement.miner) }
+  if (signed.network !== facts.network) return reject('wrong-network', true)
+  if (!verifyCommitment(signed)) return reject('signature-invalid', true)
+  const peer = facts.registration(signed.miner)
+  if (peer === undefined) return { verdict: 'wait', signed }
+  if (peer !== signed.peer) return reject('peer-not-registered', false)
+  return { verdict: 'accept', signed, seated: facts.seated(signed.job, signed.miner) }
 }

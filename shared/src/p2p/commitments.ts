@@ -52,7 +52,7 @@ export class Commitments {
   readonly #waiting = new Map<string, Uint8Array>()
   readonly #allowances = new Map<Address, Allowance>()
   readonly #places = new Map<string, Known>()
-  readonly #listeners = new Set<(statement: SignedCommitment) => void>()
+  readonly #listeners = new Set<(signed: SignedCommitment) => void>()
   readonly #loop: Loop
   #turn = 0
 
@@ -108,7 +108,7 @@ export class Commitments {
   }
 
   /** Told once of every statement that is new here. Returns the way to stop it. */
-  onNew(listener: (statement: SignedCommitment) => void): () => void {
+  onNew(listener: (signed: SignedCommitment) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
@@ -123,9 +123,9 @@ export class Commitments {
   }
 
   /** Keeps and gossips one's own statement; returns how many peers it was sent to (0 is no fault: sync follows). */
-  async publish(statement: SignedCommitment): Promise<number> {
-    const bytes = encodeCommitment(statement)
-    if (this.book.add(statement) === 'added') this.#tell(statement)
+  async publish(signed: SignedCommitment): Promise<number> {
+    const bytes = encodeCommitment(signed)
+    if (this.book.add(signed) === 'added') this.#tell(signed)
     this.#passOn(bytes)
     const { recipients } = await this.#host.libp2p.services.pubsub.publish(this.#host.topic, bytes)
     return recipients.length
@@ -137,7 +137,7 @@ export class Commitments {
       const judgement = judgeCommitment(bytes, this.#facts)
       if (judgement.verdict === 'wait') continue
       this.#waiting.delete(key)
-      if (judgement.verdict === 'accept') this.#keep(judgement.statement, judgement.seated)
+      if (judgement.verdict === 'accept') this.#keep(judgement.signed, judgement.seated)
     }
   }
 
@@ -200,7 +200,7 @@ export class Commitments {
     for (const bytes of answer.statements) {
       const judgement = judgeCommitment(bytes, this.#facts)
       if (judgement.verdict === 'accept') {
-        if (this.#keep(judgement.statement, judgement.seated) === 'added') added++
+        if (this.#keep(judgement.signed, judgement.seated) === 'added') added++
       } else if (judgement.verdict === 'wait') this.#wait(bytes)
       else if (judgement.forged) {
         await this.#host.refuse(peer, judgement.code)
@@ -223,7 +223,7 @@ export class Commitments {
       this.#wait(bytes)
       return TopicValidatorResult.Ignore
     }
-    const kept = this.#keep(judgement.statement, judgement.seated)
+    const kept = this.#keep(judgement.signed, judgement.seated)
     return kept !== 'full' && this.#passOn(bytes) ? TopicValidatorResult.Accept : TopicValidatorResult.Ignore
   }
 
@@ -235,18 +235,18 @@ export class Commitments {
     return true
   }
 
-  #keep(statement: SignedCommitment, seated: boolean): 'added' | 'known' | 'full' {
-    const known = this.book.get(statementId(encodeCommitment(statement))) !== undefined
-    if (!known && !seated && !this.#allow(statement.miner)) return 'full'
-    const kept = this.book.add(statement)
-    if (kept === 'added') this.#tell(statement)
+  #keep(signed: SignedCommitment, seated: boolean): 'added' | 'known' | 'full' {
+    const known = this.book.get(statementId(encodeCommitment(signed))) !== undefined
+    if (!known && !seated && !this.#allow(signed.miner)) return 'full'
+    const kept = this.book.add(signed)
+    if (kept === 'added') this.#tell(signed)
     return kept
   }
 
-  #tell(statement: SignedCommitment): void {
+  #tell(signed: SignedCommitment): void {
     for (const listener of this.#listeners) {
       try {
-        listener(statement)
+        listener(signed)
       } catch (err) {
         this.#host.log.error({ err, code: errorCode(err) }, 'A listener to commitments failed.')
       }

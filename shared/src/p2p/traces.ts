@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ApusError } from '../kit/errors.ts'
-import { type Evidence, type EvidenceRoots, evidenceRoots } from '../machine/run-leaves.ts'
+import { type RunLeaves, type RunRoots, runRoots } from '../machine/run-leaves.ts'
 import { type JobId, jobId, processId } from '../protocol/identity.ts'
 import type { Host } from './host.ts'
 import type { RequestOptions, RequestProtocol, Requests } from './requests.ts'
@@ -36,33 +36,33 @@ export const tracesProtocol = {
 } as const satisfies RequestProtocol<z.ZodType, z.ZodType>
 
 /**
- * Serves the evidence of jobs that this node revealed; `find` returns undefined for all others, since before its reveal
+ * Serves the leaves of jobs that this node revealed; `find` returns undefined for all others, since before its reveal
  * a run is the miner's secret. Callers get `trace-unknown`.
  */
 export const serveTraces = (
   host: Host,
   requests: Requests,
-  find: (job: JobId) => Promise<Evidence | undefined>,
+  find: (job: JobId) => Promise<RunLeaves | undefined>,
 ): Promise<void> =>
   requests.serve(tracesProtocol, async ({ network, job, leaves: kind, from }) => {
-    const evidence = network === host.network ? await find(job) : undefined
-    if (evidence === undefined)
+    const leaves = network === host.network ? await find(job) : undefined
+    if (leaves === undefined)
       throw new ApusError('trace-unknown', 'This node keeps no trace of that job.', { blame: 'peer' })
-    const all = kind === 'checkpoints' ? evidence.checkpoints : evidence.pageLeaves
+    const all = kind === 'checkpoints' ? leaves.checkpoints : leaves.pageLeaves
     return { total: all.length, leaves: all.slice(from, from + LEAVES_PER_ANSWER) }
   })
 
 /**
- * Fetches a run's evidence and checks it against the roots that were revealed. Errors: `trace-forged`, and those of
+ * Fetches a run’s leaves and checks it against the roots that were revealed. Errors: `trace-forged`, and those of
  * `request`.
  */
 export async function fetchTrace(
   host: Host,
   requests: Requests,
   peer: string,
-  wanted: { readonly job: JobId; readonly roots: EvidenceRoots },
+  wanted: { readonly job: JobId; readonly roots: RunRoots },
   options: RequestOptions = {},
-): Promise<Evidence> {
+): Promise<RunLeaves> {
   const all = async (kind: LeafKind): Promise<Uint8Array[]> => {
     const leaves: Uint8Array[] = []
     for (let total = 1; leaves.length < total; ) {
@@ -74,10 +74,10 @@ export async function fetchTrace(
     }
     return leaves
   }
-  const evidence = { checkpoints: await all('checkpoints'), pageLeaves: await all('pages') }
-  const roots = evidenceRoots(evidence)
+  const leaves = { checkpoints: await all('checkpoints'), pageLeaves: await all('pages') }
+  const roots = runRoots(leaves)
   if (roots.checkpointRoot === wanted.roots.checkpointRoot && roots.kvRoot === wanted.roots.kvRoot)
-    return evidence
+    return leaves
   throw forged()
 }
 

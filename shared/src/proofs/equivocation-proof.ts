@@ -1,20 +1,20 @@
 import { z } from 'zod'
 import { fromBase64, toBase64 } from '../hashing/bytes.ts'
 import { ApusError } from '../kit/errors.ts'
-import { statementView } from '../protocol/dispute.ts'
+import { revealedResult } from '../protocol/dispute.ts'
 import { address, digestText, id32, jobId, processId } from '../protocol/identity.ts'
 import { commitmentOf, resultRoot } from '../protocol/round.ts'
 import { readCommitmentBytes, verifyCommitment } from '../protocol/signed-commitment.ts'
 import type { ProofStory } from './proof-story.ts'
-import { rootedJob } from './result-terms.ts'
+import { resultTerms } from './result-terms.ts'
 import { checkRevealed, checkSigned, signedClaim, signedMessage } from './signed-messages.ts'
 
 const bytesText = z.base64().refine(text => toBase64(fromBase64(text)) === text, 'must be base64')
 
 /** The result that a seat has revealed, with what of the job fixes its root. */
-const revealedResult = z.strictObject({
-  ...rootedJob,
-  statement: statementView,
+const revealed = z.strictObject({
+  ...resultTerms,
+  statement: revealedResult,
   resultRoot: digestText,
 })
 
@@ -31,7 +31,7 @@ export const equivocationProof = z.strictObject({
     .array(z.strictObject({ statement: bytesText, signature: bytesText, salt: id32, root: id32 }))
     .min(1)
     .max(2),
-  revealed: revealedResult.optional(),
+  revealed: revealed.optional(),
   /** `registers`: the messages by which the accused registered the peers, in their order. */
   signed: signedClaim
     .partial({ commit: true, reveal: true })
@@ -100,11 +100,10 @@ function openedBy(
 
 function revealedRoot(
   { network, job: id }: EquivocationProof,
-  result: z.output<typeof revealedResult>,
+  { promptTokens, statement, resultRoot: claimed, ...terms }: z.output<typeof revealed>,
 ): string {
-  const { promptTokens, statement } = result
-  const root = resultRoot(network, { id, ...result }, { promptTokens, ...statement })
-  if (root !== result.resultRoot) throw invalid('wrong-result-root', 'The statement does not give the root.')
+  const root = resultRoot(network, { id, ...terms }, { promptTokens, ...statement })
+  if (root !== claimed) throw invalid('wrong-result-root', 'The revealed result does not give the root.')
   return root
 }
 
@@ -118,7 +117,10 @@ async function checkWallet(
     throw invalid('bad-data', 'The signed messages are not those that the proof needs.')
   for (const [i, register] of registers.entries())
     await checkSigned(register, speaker, { Action: 'Register', 'Peer-Id': peers[i] ?? '' })
-  if (revealed && commit && reveal) await checkRevealed({ ...speaker, job, ...revealed, commit, reveal })
+  if (revealed && commit && reveal) {
+    const { statement: result, resultRoot } = revealed
+    await checkRevealed({ ...speaker, job, result, resultRoot, commit, reveal })
+  }
 }
 
 const invalid = (code: string, message: string) => new ApusError(code, message, { blame: 'peer' })

@@ -13,18 +13,18 @@ import { decodeManifest } from '../machine/manifest.ts'
 import { operationsOfStage, stageCount } from '../machine/plan.ts'
 import { choosesAt, type RunTerms } from '../machine/plan-parts.ts'
 import { jobNoise } from '../machine/sampler.ts'
-import { digestOfLeaves, valueLeaf } from '../machine/value-tree.ts'
-import { type DisputePayload, disputePayloads, provenLeaf, statementView } from '../protocol/dispute.ts'
+import { valueDigest, valueLeaf } from '../machine/value-tree.ts'
+import { type DisputePayload, disputePayloads, provenLeaf, revealedResult } from '../protocol/dispute.ts'
 import { address, digestText, id32, jobId, processId } from '../protocol/identity.ts'
 import { decodeTokens, resultRoot, tokenDigest } from '../protocol/round.ts'
 import { checkEquivocation, equivocationProof } from './equivocation-proof.ts'
 import type { ProofStory } from './proof-story.ts'
-import { rootedJob } from './result-terms.ts'
+import { resultTerms } from './result-terms.ts'
 import { checkRevealed, checkSigned, messageSignature, signedClaim } from './signed-messages.ts'
 
 const CHECKPOINT_DIGEST_AT = 9
 
-const job = z.strictObject({ id: jobId, ...rootedJob })
+const job = z.strictObject({ id: jobId, ...resultTerms })
 
 const common = {
   v: z.literal(1),
@@ -34,7 +34,7 @@ const common = {
   manifest: provenLeaf,
   accused: address,
   /** What the accused revealed, and the root that it had committed to. */
-  statement: statementView,
+  statement: revealedResult,
   resultRoot: digestText,
   /** The tokens that it chose (`encodeTokens`). */
   tokens: z.base64(),
@@ -121,11 +121,11 @@ function claimStory(file: ClaimProof): ClaimStory {
     throw invalid('wrong-result-root', 'The statement is not what the accused had committed to.')
   const tokens = decodeTokens(fromBase64(file.tokens))
   if (tokenDigest(tokens) !== file.statement.tokenDigest || tokens.length !== file.statement.count)
-    throw invalid('wrong-tokens', 'The tokens are not those of the statement.')
+    throw invalid('wrong-tokens', 'The tokens are not those that were revealed.')
   if (file.kind === 'step') return stepStory(file, terms, tokens)
-  const { statement, index } = file
+  const { statement: result, index } = file
   const { model, promptTokens } = file.job
-  const accusation = { terms, model, promptTokens, statement, tokens, index }
+  const accusation = { terms, model, promptTokens, result, tokens, index }
   return file.kind === 'structure'
     ? structureStory(file, terms, accusation)
     : answerStory(file, terms, accusation)
@@ -136,7 +136,7 @@ async function checkWallet(file: ClaimProof, signed: NonNullable<ClaimProof['sig
   const { network, accused, job, statement, resultRoot } = file
   const { wallet, commit, reveal } = signed
   const speaker = { network, accused, wallet }
-  await checkRevealed({ ...speaker, job: job.id, statement, resultRoot, commit, reveal })
+  await checkRevealed({ ...speaker, job: job.id, result: statement, resultRoot, commit, reveal })
   if (file.kind !== 'step' || file.signed === undefined) return
   const place = { Job: job.id, Position: String(file.position) }
   await checkSigned({ ...file.signed.stages, data: file.stages }, speaker, {
@@ -233,7 +233,7 @@ function stepStory(file: StepProof, terms: RunTerms, tokens: readonly number[]):
     terms,
     model: file.job.model,
     promptTokens: file.job.promptTokens,
-    statement,
+    result: statement,
     tokens,
     position,
     stage,
@@ -330,7 +330,7 @@ function checkCheckpoint(
   const root = rootOfRange(file.statement.count, index, [checkpointLeaf(leaf)], path)
   if (!root || toBase64Url(root) !== file.statement.checkpointRoot)
     throw invalid('wrong-checkpoint', 'The checkpoint is not one of the accused.')
-  const head = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(leaf.slice(4, CHECKPOINT_DIGEST_AT))])
+  const head = valueDigest([leaf.slice(4, CHECKPOINT_DIGEST_AT)])
   if (!equalBytes(stages[layers], leaf.slice(CHECKPOINT_DIGEST_AT)) || !equalBytes(stages[layers + 1], head))
     throw invalid('wrong-stages', 'The stages are not those of the checkpoint.')
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { addressOf, verifyItemFields } from '../arweave/data-item.ts'
 import { ApusError } from '../kit/errors.ts'
-import type { StatementView } from '../protocol/dispute.ts'
+import type { RevealedResult } from '../protocol/dispute.ts'
 import type { Address, JobId, ProcessId } from '../protocol/identity.ts'
 import { commitmentOf } from '../protocol/round.ts'
 
@@ -60,7 +60,7 @@ export async function checkSigned(
 /** A result that a seat committed to and revealed. */
 export interface RevealedClaim extends Speaker {
   readonly job: JobId
-  readonly statement: StatementView
+  readonly result: RevealedResult
   readonly resultRoot: string
   readonly commit: SignedMessage
   readonly reveal: SignedMessage
@@ -68,8 +68,8 @@ export interface RevealedClaim extends Speaker {
 
 /** Checks that the accused's wallet signed the commitment to a result and its reveal. Errors: as `checkSigned`. */
 export async function checkRevealed(claim: RevealedClaim): Promise<void> {
-  const { network, accused, job, statement, resultRoot } = claim
-  const fields = Object.entries(statement).map(([field, value]) => [tagOf(field), String(value)])
+  const { network, accused, job, result, resultRoot } = claim
+  const fields = Object.entries(result).map(([field, value]) => [tagOf(field), String(value)])
   const reveal = { Action: 'Reveal', Job: job, ...Object.fromEntries(fields) }
   const tags = await checkSigned(claim.reveal, claim, reveal)
   const commitment = commitmentOf(network, job, accused, tags.get('Salt') ?? '', resultRoot)

@@ -124,10 +124,10 @@ export const disputeView = z.object({
 })
 
 export type DisputeView = z.infer<typeof disputeView>
-export type DisputeState = DisputeView['state']
+type DisputeState = DisputeView['state']
 
 /** What a revealed seat claims: its result without what the job fixes. */
-export const statementView = z.object({
+export const revealedResult = z.object({
   count: z.int(),
   finish: z.enum(['stop', 'length']),
   tokenDigest: digestText,
@@ -135,17 +135,17 @@ export const statementView = z.object({
   kvRoot: digestText,
   answerRoot: digestText,
 })
-export type StatementView = z.infer<typeof statementView>
+export type RevealedResult = z.infer<typeof revealedResult>
 
 /** The key under `tokens` of what a result of a job says it has read; its text is base64 (`encodeTokens`). */
-export const tokensKey = (job: string, { tokenDigest }: Pick<StatementView, 'tokenDigest'>): string =>
+export const tokensKey = (job: string, { tokenDigest }: Pick<RevealedResult, 'tokenDigest'>): string =>
   `${job}.${tokenDigest}`
 
 /** The key under `evidence` of the id of the message that brought the answer with this key. */
 export const answerMessageKey = (key: string): string => `${key}.message`
 
 /** The key of an answer under `evidence`; its text is the Data of the answer as it came. */
-export const evidenceKey = {
+export const seatAnswerKey = {
   level: (job: string, accused: string, tree: string, level: number, node: number): string =>
     `${job}.${accused}.level.${tree}.${level}.${node}`,
   pages: (job: string, accused: string, pair: number): string => `${job}.${accused}.pages.${pair}`,

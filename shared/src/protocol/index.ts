@@ -1,4 +1,4 @@
-export { type DisputeView, type StatementView, tokensKey } from './dispute.ts'
+export { type DisputeView, type RevealedResult, tokensKey } from './dispute.ts'
 export {
   type Address,
   address,

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { digest } from '../hashing/digest.ts'
-import { statementView } from './dispute.ts'
+import { revealedResult } from './dispute.ts'
 import { address, amount, digestText, id32, jobId, modelId } from './identity.ts'
 import { samplerLine, samplerSettings } from './sampler.ts'
 
@@ -42,7 +42,7 @@ export const seatView = z.object({
   commitment: digestText.optional(),
   resultRoot: digestText.optional(),
   /** What the seat revealed; in verifiable classes only. */
-  statement: statementView.optional(),
+  statement: revealedResult.optional(),
   /** What opened its commitment; as long as the statement. */
   salt: digestText.optional(),
   paid: amount.optional(),

@@ -21,7 +21,7 @@ import {
 export const MAX_COMMITMENT_BYTES = 1024
 
 /** What a node key says of a commitment: this miner's seat in this job holds this commitment. */
-export interface CommitmentStatement {
+export interface SeatCommitment {
   readonly network: ProcessId
   readonly job: JobId
   readonly miner: Address
@@ -31,7 +31,7 @@ export interface CommitmentStatement {
 }
 
 /** Proves by itself who said it, so anybody may relay it, keep it and show it as evidence. */
-export interface SignedCommitment extends CommitmentStatement {
+export interface SignedCommitment extends SeatCommitment {
   /** Ed25519 over the statement's canonical bytes, 64 bytes. */
   readonly signature: Uint8Array
 }
@@ -39,7 +39,7 @@ export interface SignedCommitment extends CommitmentStatement {
 /** Signs bytes with a node key; returns 64 bytes. */
 export type Sign = (bytes: Uint8Array) => Uint8Array
 
-const statementOf = (s: CommitmentStatement) => ({
+const formOf = (s: SeatCommitment) => ({
   v: 1,
   d: 'apus/commitment',
   n: s.network,
@@ -62,7 +62,7 @@ const wireForm = statementForm.extend({
   s: z.instanceof(Uint8Array).refine(s => s.length === 64),
 })
 
-const fromForm = ({ n, j, m, c, p }: z.output<typeof statementForm>): CommitmentStatement => ({
+const fromForm = ({ n, j, m, c, p }: z.output<typeof statementForm>): SeatCommitment => ({
   network: n,
   job: j,
   miner: m,
@@ -71,10 +71,10 @@ const fromForm = ({ n, j, m, c, p }: z.output<typeof statementForm>): Commitment
 })
 
 /** The bytes that a node key signs. */
-export const commitmentBytes = (s: CommitmentStatement): Uint8Array => encodeCanonical(statementOf(s))
+export const commitmentBytes = (s: SeatCommitment): Uint8Array => encodeCanonical(formOf(s))
 
 /** What the bytes that a node key signed say; undefined when they are no statement of a commitment. */
-export function readCommitmentBytes(bytes: Uint8Array): CommitmentStatement | undefined {
+export function readCommitmentBytes(bytes: Uint8Array): SeatCommitment | undefined {
   if (bytes.length > MAX_COMMITMENT_BYTES) return undefined
   try {
     const read = statementForm.safeParse(decodeCanonical(bytes))
@@ -84,9 +84,9 @@ export function readCommitmentBytes(bytes: Uint8Array): CommitmentStatement | un
   }
 }
 
-export const signCommitment = (statement: CommitmentStatement, sign: Sign): SignedCommitment => ({
-  ...statement,
-  signature: sign(commitmentBytes(statement)),
+export const signCommitment = (commitment: SeatCommitment, sign: Sign): SignedCommitment => ({
+  ...commitment,
+  signature: sign(commitmentBytes(commitment)),
 })
 
 /** True when the statement's own peer signed it. Whether that peer speaks for the miner is the network's to say. */
@@ -95,7 +95,7 @@ export const verifyCommitment = (s: SignedCommitment): boolean =>
 
 /** The bytes that travel: the statement and its signature as one canonical map. */
 export const encodeCommitment = (s: SignedCommitment): Uint8Array =>
-  encodeCanonical({ ...statementOf(s), s: s.signature })
+  encodeCanonical({ ...formOf(s), s: s.signature })
 
 /**
  * Reads what `encodeCommitment` wrote. Errors: `too-large`, `not-canonical`, `statement-invalid`. The signature is not

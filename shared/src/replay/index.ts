@@ -1,2 +1,2 @@
-export { OracleRetrace, type ProvingBundle, provingBundle, withinContext } from './oracle-replay.ts'
-export type { Retrace } from './replay.ts'
+export { OracleReplay, type ProvingBundle, provingBundle, withinContext } from './oracle-replay.ts'
+export type { Replay } from './replay.ts'

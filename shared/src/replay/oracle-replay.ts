@@ -11,7 +11,7 @@ import { choosesAt, type RunTerms } from '../machine/plan-parts.ts'
 import { PAGE_ROWS, Page } from '../machine/rows.ts'
 import { Sequence } from '../machine/sequence.ts'
 import { type PositionTrace, runTerms, traceLayerwise, tracePosition } from '../machine/trace.ts'
-import type { Retrace } from './replay.ts'
+import type { Replay } from './replay.ts'
 
 /** A bundle that can prove its leaves. */
 export interface ProvingBundle extends BundleReader {
@@ -22,10 +22,10 @@ export interface ProvingBundle extends BundleReader {
 /** In a checkpoint, behind number, token and stop flag. */
 const RESIDUAL_DIGEST_AT = 9
 
-type RunLeaves = Pick<Retrace, 'tokens' | 'checkpoints' | 'pageLeaves'>
+type RunLeaves = Pick<Replay, 'tokens' | 'checkpoints' | 'pageLeaves'>
 
 /** A run of which the oracle computes every step that is asked for: slow, small, and right by definition. */
-export class OracleRetrace implements Retrace {
+export class OracleReplay implements Replay {
   readonly terms: RunTerms
   readonly promptTokens: readonly number[]
   readonly tokens: readonly number[]
@@ -68,9 +68,9 @@ export class OracleRetrace implements Retrace {
   }
 
   /** Runs the request to its end. Errors: those of a run of the machine. */
-  static async run(bundle: ProvingBundle, request: RunRequest, signal: AbortSignal): Promise<OracleRetrace> {
+  static async run(bundle: ProvingBundle, request: RunRequest, signal: AbortSignal): Promise<OracleReplay> {
     const oracle = new Oracle(bundle)
-    return new OracleRetrace(bundle, oracle.model, request, await oracle.run(request, signal))
+    return new OracleReplay(bundle, oracle.model, request, await oracle.run(request, signal))
   }
 
   /**
@@ -83,16 +83,16 @@ export class OracleRetrace implements Retrace {
     request: RunRequest,
     result: RunLeaves,
     pages?: readonly Uint8Array[],
-  ): OracleRetrace {
+  ): OracleReplay {
     const known = pages && areUnder(pages, result.pageLeaves) ? pages : undefined
-    return new OracleRetrace(bundle, known ? new Model(bundle, 0) : new Model(bundle), request, result, known)
+    return new OracleReplay(bundle, known ? new Model(bundle, 0) : new Model(bundle), request, result, known)
   }
 
   /**
    * The same job as one computes it who reads these tokens, whatever would have been chosen: by them every page and
    * checkpoint of somebody else's run can be told right or wrong. `pages`: those after all of them but the last were fed.
    */
-  reading(tokens: readonly number[], pages?: readonly Uint8Array[]): OracleRetrace {
+  reading(tokens: readonly number[], pages?: readonly Uint8Array[]): OracleReplay {
     const request = this.#request
     const model = pages ? new Model(this.#bundle, 0) : this.#model
     const read = withinContext(model.manifest, request, tokens)
@@ -100,7 +100,7 @@ export class OracleRetrace implements Retrace {
     const own = apart < 0 ? this.checkpoints.length : apart + 1
     const pageLeaves = pages?.map(pageLeaf) ?? leavesAfter(model, request, read)
     const { checkpoints } = this
-    return new OracleRetrace(
+    return new OracleReplay(
       this.#bundle,
       model,
       request,

@@ -1,11 +1,11 @@
 import type { RunTerms } from '../machine/plan-parts.ts'
-import type { Evidence } from '../machine/run-leaves.ts'
+import type { RunLeaves } from '../machine/run-leaves.ts'
 
 /**
  * A run done again, to answer for every step of it. Everything follows from bundle, prompt and settings, so two
- * retraces of one job are equal wherever and whenever they are made. Errors of its calls: RangeError outside the run.
+ * replays of one job are equal wherever and whenever they are made. Errors of its calls: RangeError outside the run.
  */
-export interface Retrace extends Evidence {
+export interface Replay extends RunLeaves {
   readonly terms: RunTerms
   readonly promptTokens: readonly number[]
   /** Chosen tokens. */

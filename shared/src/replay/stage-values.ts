@@ -2,7 +2,7 @@ import { type InputSource, readInput } from '../machine/inputs.ts'
 import { planStage } from '../machine/plan.ts'
 import { recompute } from '../machine/recompute.ts'
 import { type Chunk, isAdvice, isCheck, type Operation } from '../machine/steps.ts'
-import type { Retrace } from './replay.ts'
+import type { Replay } from './replay.ts'
 
 /** Leaves of a stage's operations in the plan's order. */
 export type StageValues = (readonly Uint8Array[])[]
@@ -15,7 +15,7 @@ const LEGAL = 1
  * that differs, from there on recomputed. Ends with the check that an advice fails, which has no legal value.
  */
 export function stageValues(
-  run: Retrace,
+  run: Replay,
   position: number,
   stage: number,
   advice: Uint8Array | undefined,
@@ -45,7 +45,7 @@ export function stageValues(
 
 /** An operation's leaves from those before it, or undefined for a check that they fail. */
 function recomputed(
-  run: Retrace,
+  run: Replay,
   operations: readonly Operation[],
   operation: Operation,
   values: StageValues,
@@ -62,7 +62,7 @@ function recomputed(
 }
 
 function chunkOf(
-  run: Retrace,
+  run: Replay,
   operations: readonly Operation[],
   { step, inputs }: Chunk,
   values: StageValues,
@@ -83,7 +83,7 @@ function chunkOf(
 }
 
 /** Reads what the head's operations behind an advice read: values, thresholds, tokens and pieces. */
-function sourceOf(run: Retrace, operations: readonly Operation[], values: StageValues): InputSource {
+function sourceOf(run: Replay, operations: readonly Operation[], values: StageValues): InputSource {
   const none = (): never => {
     throw new RangeError('no operation behind an advice reads pages or weights')
   }

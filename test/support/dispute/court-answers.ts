@@ -8,19 +8,19 @@ import { pageLeafCount, pairPlace } from '../../../shared/src/machine/pages.ts'
 import { operationsOfStage, planStage, stageCount } from '../../../shared/src/machine/plan.ts'
 import type { RunTerms } from '../../../shared/src/machine/plan-parts.ts'
 import { isAdvice } from '../../../shared/src/machine/steps.ts'
-import { digestOfLeaves, valueLeaf } from '../../../shared/src/machine/value-tree.ts'
+import { valueDigest } from '../../../shared/src/machine/value-tree.ts'
 import { type DisputePayload, disputePayloads } from '../../../shared/src/protocol/dispute.ts'
 import { type CourtJob, refuse } from './court-job.ts'
 
 /** Refuses an Answer-Pages that shows other pages than those of the seat. */
 export function checkPages(job: CourtJob, pair: number, data: unknown): void {
-  const { terms, statement } = job
+  const { terms, result } = job
   const { k, v, path } = disputePayloads['Answer-Pages'].parse(data)
   const hashes = [pageLeaf(fromBase64(k)), pageLeaf(fromBase64(v))]
-  const root = rootOfRange(pageLeafCount(job, statement.count), 2 * pair, hashes, fromHashes(path))
-  if (!root || toBase64Url(root) !== statement.kvRoot) refuse('wrong-pages')
+  const root = rootOfRange(pageLeafCount(job, result.count), 2 * pair, hashes, fromHashes(path))
+  if (!root || toBase64Url(root) !== result.kvRoot) refuse('wrong-pages')
   const { page } = pairPlace(job, pair)
-  const written = Math.min(64, terms.promptLength + statement.count - 1 - page * 64)
+  const written = Math.min(64, terms.promptLength + result.count - 1 - page * 64)
   for (const bytes of [fromBase64(k), fromBase64(v)]) {
     const rows = bytes.subarray(64 + written * terms.manifest.headSize * 2)
     if (bytes.subarray(written, 64).some(b => b !== 0) || rows.some(b => b !== 0)) refuse('wrong-pages')
@@ -49,7 +49,7 @@ export function checkStages(job: CourtJob, position: number, data: unknown): voi
 }
 
 function checkCheckpoint(
-  { terms, statement }: CourtJob,
+  { terms, result }: CourtJob,
   index: number,
   stages: readonly Uint8Array[],
   { checkpoint, piece }: DisputePayload<'Answer-Stages'>,
@@ -57,16 +57,16 @@ function checkCheckpoint(
   if (!checkpoint || !piece) refuse('bad-data')
   const leaf = fromBase64(checkpoint.leaf)
   const under = (hash: Uint8Array, path: string, root: string) => {
-    const found = rootOfRange(statement.count, index, [hash], fromHashes(path))
+    const found = rootOfRange(result.count, index, [hash], fromHashes(path))
     return found && toBase64Url(found) === root
   }
   const fits =
     leaf.length === 41 &&
-    under(checkpointLeaf(leaf), checkpoint.path, statement.checkpointRoot) &&
-    under(pieceLeaf(fromBase64(piece.leaf)), piece.path, statement.answerRoot)
+    under(checkpointLeaf(leaf), checkpoint.path, result.checkpointRoot) &&
+    under(pieceLeaf(fromBase64(piece.leaf)), piece.path, result.answerRoot)
   if (!fits) refuse('wrong-checkpoint')
   const { layers } = terms.manifest
-  const head = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(leaf.slice(4, 9))])
+  const head = valueDigest([leaf.slice(4, 9)])
   if (!equalBytes(stages[layers], leaf.slice(9)) || !equalBytes(stages[layers + 1], head))
     refuse('wrong-stages')
 }
@@ -86,7 +86,7 @@ export function checkOperations(
   const bytes = fromBase64(advice ?? '')
   if (bytes.length !== places.length * 8) refuse('wrong-operations')
   for (const [i, k] of places.entries()) {
-    const digest = digestOfLeaves({ leaves: 1, run: undefined }, [valueLeaf(bytes.slice(i * 8, i * 8 + 8))])
+    const digest = valueDigest([bytes.slice(i * 8, i * 8 + 8)])
     if (!equalBytes(digest, said[k])) refuse('wrong-operations')
   }
 }

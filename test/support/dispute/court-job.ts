@@ -1,4 +1,4 @@
-import type { StatementView } from '@apus/shared/protocol'
+import type { RevealedResult } from '@apus/shared/protocol'
 import type { RunTerms } from '../../../shared/src/machine/plan-parts.ts'
 
 /** What a court knows of the job and of the seat before anybody speaks. */
@@ -7,7 +7,7 @@ export interface CourtJob {
   readonly terms: RunTerms
   readonly model: string
   readonly promptTokens: string
-  readonly statement: StatementView
+  readonly result: RevealedResult
   readonly tokens: readonly number[]
 }
 

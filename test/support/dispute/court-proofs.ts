@@ -1,6 +1,6 @@
 import { fromBase64, merkleLeaf, toBase64Url } from '@apus/shared/hashing'
 import { checkpointLeaf, decodePieces, piecesInLeaf } from '@apus/shared/machine'
-import type { StatementView } from '@apus/shared/protocol'
+import type { RevealedResult } from '@apus/shared/protocol'
 import { equalBytes, fromHashes } from '../../../shared/src/hashing/bytes.ts'
 import { rootOfRange } from '../../../shared/src/hashing/merkle-proof.ts'
 import { pieceLeaf } from '../../../shared/src/machine/digests.ts'
@@ -14,19 +14,19 @@ interface Shown {
 }
 
 /** Refuses a Prove-Structure that shows no checkpoint of the seat, or one that breaks no rule. */
-export function demandBrokenRule({ statement, tokens }: CourtJob, index: number, data: unknown): void {
+export function demandBrokenRule({ result, tokens }: CourtJob, index: number, data: unknown): void {
   const shown = disputePayloads['Prove-Structure'].parse(data)
-  demandUnder(shown, checkpointLeaf, statement.count, index, statement.checkpointRoot)
-  if (!isRuleBroken(fromBase64(shown.leaf), index, statement, tokens)) refuse('not-proven')
+  demandUnder(shown, checkpointLeaf, result.count, index, result.checkpointRoot)
+  if (!isRuleBroken(fromBase64(shown.leaf), index, result, tokens)) refuse('not-proven')
 }
 
 /** Refuses a Prove-Answer that shows no piece of the seat, or the piece of its own token. */
 export function demandWrongPiece(job: CourtJob, index: number, data: unknown): void {
-  const { statement, terms, model, tokens } = job
+  const { result, terms, model, tokens } = job
   const { layout, manifest } = terms
   const { piece, pieces } = disputePayloads['Prove-Answer'].parse(data)
   const at = pieceAddress(layout, tokens[index] ?? refuse('out-of-range'))
-  demandUnder(piece, pieceLeaf, statement.count, index, statement.answerRoot)
+  demandUnder(piece, pieceLeaf, result.count, index, result.answerRoot)
   demandUnder(pieces, leaf => merkleLeaf('apus.machine.1/bundle', leaf), layout.leafCount, at.leaf, model)
   const count = piecesInLeaf(manifest.vocab, at.leaf - layout.pieces)
   const right = decodePieces(fromBase64(pieces.leaf), count)[at.index]
@@ -48,7 +48,7 @@ function demandUnder(
 function isRuleBroken(
   leaf: Uint8Array,
   index: number,
-  { count, finish }: StatementView,
+  { count, finish }: RevealedResult,
   tokens: readonly number[],
 ): boolean {
   if (leaf.length !== 41) return true

@@ -1,4 +1,4 @@
-import { type DisputeMessage, Said } from '@apus/shared/dispute'
+import { type DisputeMessage, SeatAnswers } from '@apus/shared/dispute'
 import { fromBase64, toBase64Url } from '@apus/shared/hashing'
 import type { DisputeView } from '@apus/shared/protocol'
 import { ZodError } from 'zod'
@@ -23,7 +23,7 @@ import {
   showsValues,
 } from '../../../shared/src/machine/steps.ts'
 import { digestOfLeaves, valueLeaf } from '../../../shared/src/machine/value-tree.ts'
-import { disputePayloads, evidenceKey, LEVEL_STEP } from '../../../shared/src/protocol/dispute.ts'
+import { disputePayloads, LEVEL_STEP, seatAnswerKey } from '../../../shared/src/protocol/dispute.ts'
 import { checkOperations, checkPages, checkStages } from './court-answers.ts'
 import { type CourtJob, Refused, refuse } from './court-job.ts'
 import { demandBrokenRule, demandWrongPiece } from './court-proofs.ts'
@@ -52,13 +52,13 @@ type State = {
 /** The law of disputes in memory, for one dispute: the twin of contracts-lua/SPEC.md that plays thousands of them. */
 export class Court {
   readonly view: State
-  readonly said: Said
+  readonly answers: SeatAnswers
   readonly #job: CourtJob
-  readonly #evidence = new Map<string, string>()
+  readonly #answers = new Map<string, string>()
 
   constructor(job: CourtJob) {
     this.#job = job
-    this.said = new Said(job.id, ACCUSED, key => this.#evidence.get(key))
+    this.answers = new SeatAnswers(job.id, ACCUSED, key => this.#answers.get(key))
     this.view = {
       id: 'd'.repeat(43),
       job: job.id as DisputeView['job'],
@@ -143,7 +143,7 @@ export class Court {
       case 'Pick-Stage': {
         const stage = this.#stageOf(tag('Stage'))
         view.stage = stage
-        this.#want('Answer-Operations', this.said.operations(view.position!, stage), ['Pick-Operation'])
+        this.#want('Answer-Operations', this.answers.operations(view.position!, stage), ['Pick-Operation'])
         return
       }
       case 'Answer-Operations':
@@ -181,26 +181,26 @@ export class Court {
 
   #goTo(position: number): void {
     const { view } = this
-    const { terms, statement } = this.#job
-    if (!(position >= 0 && position <= terms.promptLength + statement.count - 2)) refuse('out-of-range')
+    const { terms, result } = this.#job
+    if (!(position >= 0 && position <= terms.promptLength + result.count - 2)) refuse('out-of-range')
     view.position = position
     view.stage = undefined
     view.operation = undefined
-    this.#want('Answer-Stages', this.said.stages(position), this.#picksOfStages())
+    this.#want('Answer-Stages', this.answers.stages(position), this.#picksOfStages())
   }
 
   #treeCount(): number {
-    return treeSize(this.#job, this.view.tree!, this.#job.statement.count)
+    return treeSize(this.#job, this.view.tree!, this.#job.result.count)
   }
 
   #treeRoot(): string {
-    const { checkpointRoot, kvRoot, answerRoot } = this.#job.statement
+    const { checkpointRoot, kvRoot, answerRoot } = this.#job.result
     return { checkpoints: checkpointRoot, pages: kvRoot, answer: answerRoot }[this.view.tree!]
   }
 
   #wantLevel(level: number, node: number): void {
     Object.assign(this.view, { level, node })
-    this.#want('Answer-Level', this.said.level(this.view.tree!, level, node), ['Pick-Node'])
+    this.#want('Answer-Level', this.answers.level(this.view.tree!, level, node), ['Pick-Node'])
   }
 
   #answerLevel(data: unknown): void {
@@ -218,17 +218,17 @@ export class Court {
       let above = firstLevel(count)
       while (Math.max(0, above - LEVEL_STEP) > level) above -= LEVEL_STEP
       const parent = first >> (above - level)
-      const shown = [...this.#evidence.keys()].some(key => {
+      const shown = [...this.#answers.keys()].some(key => {
         const [, , , , at, node] = key.split('.')
         if (!key.includes(`.level.${view.tree}.${above}.`)) return false
         return equalBytes(
-          this.said.level(view.tree!, Number(at), Number(node))?.[parent - Number(node)],
+          this.answers.level(view.tree!, Number(at), Number(node))?.[parent - Number(node)],
           tree.node(above, parent),
         )
       })
       if (!shown) refuse('wrong-nodes')
     }
-    this.#keep(evidenceKey.level(this.#job.id, ACCUSED, view.tree!, level, first), data)
+    this.#keep(seatAnswerKey.level(this.#job.id, ACCUSED, view.tree!, level, first), data)
     this.#turn('challenger', ['Pick-Node'])
   }
 
@@ -250,12 +250,12 @@ export class Court {
 
   #wantPages(pair: number): void {
     this.view.pages = pair
-    this.#want('Answer-Pages', this.said.pages(pair), ['Pick-Row'])
+    this.#want('Answer-Pages', this.answers.pages(pair), ['Pick-Row'])
   }
 
   #answerPages(data: unknown): void {
     checkPages(this.#job, this.view.pages!, data)
-    this.#keep(evidenceKey.pages(this.#job.id, ACCUSED, this.view.pages!), data)
+    this.#keep(seatAnswerKey.pages(this.#job.id, ACCUSED, this.view.pages!), data)
     this.#turn('challenger', ['Pick-Row'])
   }
 
@@ -267,7 +267,7 @@ export class Court {
   #answerStages(data: unknown): void {
     const position = this.view.position!
     checkStages(this.#job, position, data)
-    this.#keep(evidenceKey.stages(this.#job.id, ACCUSED, position), data)
+    this.#keep(seatAnswerKey.stages(this.#job.id, ACCUSED, position), data)
     this.#turn('challenger', this.#picksOfStages())
   }
 
@@ -283,9 +283,9 @@ export class Court {
   #answerOperations(data: unknown): void {
     const { position, stage } = this.view
     const { digests, advice } = disputePayloads['Answer-Operations'].parse(data)
-    const last = this.said.stages(position!)!.digests[stage!]
+    const last = this.answers.stages(position!)!.digests[stage!]
     checkOperations(this.#job.terms, position!, stage!, fromHashes(digests), last, advice)
-    this.#keep(evidenceKey.operations(this.#job.id, ACCUSED, position!, stage!), data)
+    this.#keep(seatAnswerKey.operations(this.#job.id, ACCUSED, position!, stage!), data)
     this.#turn('challenger', ['Pick-Operation'])
   }
 
@@ -296,11 +296,11 @@ export class Court {
     if (!operation) refuse('out-of-range')
     if (isAdvice(operation)) refuse('advice')
     view.stage = stage
-    const { operations, digests, advice } = this.said.stages(view.position!)!
+    const { operations, digests, advice } = this.answers.stages(view.position!)!
     if (operations) {
       const own = operationsOfStage(terms, view.position!, stage, operations)
       const shown = stage === digests.length - 1 && advice ? { advice: toBase64(advice) } : {}
-      this.#keep(evidenceKey.operations(this.#job.id, ACCUSED, view.position!, stage), {
+      this.#keep(seatAnswerKey.operations(this.#job.id, ACCUSED, view.position!, stage), {
         digests: toHashes(own),
         ...shown,
       })
@@ -312,12 +312,12 @@ export class Court {
     const { view } = this
     view.operation = k
     const operation = planStage(this.#job.terms, view.position!, view.stage!)[k]!
-    const held = heldCheck(operation, this.said.operations(view.position!, view.stage!)!.digests[k])
+    const held = heldCheck(operation, this.answers.operations(view.position!, view.stage!)!.digests[k])
     if (held)
-      this.#keep(evidenceKey.chunks(this.#job.id, ACCUSED, view.position!, view.stage!, k), {
+      this.#keep(seatAnswerKey.chunks(this.#job.id, ACCUSED, view.position!, view.stage!, k), {
         leaves: toHashes(held),
       })
-    this.#want('Answer-Chunks', this.said.chunks(view.position!, view.stage!, k), ['Prove-Step'])
+    this.#want('Answer-Chunks', this.answers.chunks(view.position!, view.stage!, k), ['Prove-Step'])
   }
 
   #answerChunks(data: unknown): void {
@@ -329,25 +329,28 @@ export class Court {
       'values' in chunks
         ? cutLeaves(operation, fromBase64(chunks.values)).map(valueLeaf)
         : fromHashes(chunks.leaves)
-    const digest = this.said.operations(view.position!, view.stage!)!.digests[view.operation!]
+    const digest = this.answers.operations(view.position!, view.stage!)!.digests[view.operation!]
     if (leaves.length !== operation.leaves || !equalBytes(digestOfLeaves(operation, leaves), digest))
       refuse('wrong-chunks')
-    this.#keep(evidenceKey.chunks(this.#job.id, ACCUSED, view.position!, view.stage!, view.operation!), data)
+    this.#keep(
+      seatAnswerKey.chunks(this.#job.id, ACCUSED, view.position!, view.stage!, view.operation!),
+      data,
+    )
     this.#turn('challenger', ['Prove-Step'])
   }
 
   #proveStep(chunk: number, data: unknown): void {
     const { view } = this
     const { inputs } = disputePayloads['Prove-Step'].parse(data)
-    const chunks = this.said.chunks(view.position!, view.stage!, view.operation!)!
+    const chunks = this.answers.chunks(view.position!, view.stage!, view.operation!)!
     const { verdict } = judgeStep({
       ...this.#job,
       position: view.position!,
       stage: view.stage!,
       operation: view.operation!,
       chunk,
-      stages: this.said.stages(view.position!)!.digests,
-      operations: this.said.operations(view.position!, view.stage!)!.digests,
+      stages: this.answers.stages(view.position!)!.digests,
+      operations: this.answers.operations(view.position!, view.stage!)!.digests,
       answer: chunks.values ? { values: chunks.values } : { leaves: chunks.leaves! },
       inputs: inputs.map(({ leaf, path }) => ({ leaf: fromBase64(leaf), path: fromHashes(path) })),
     })
@@ -356,6 +359,6 @@ export class Court {
   }
 
   #keep(key: string, data: unknown): void {
-    this.#evidence.set(key, JSON.stringify(data))
+    this.#answers.set(key, JSON.stringify(data))
   }
 }

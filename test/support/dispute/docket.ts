@@ -1,10 +1,10 @@
 import type { DisputeMessage } from '@apus/shared/dispute'
 import type { DisputeView } from '@apus/shared/protocol'
-import type { Retrace } from '@apus/shared/replay'
+import type { Replay } from '@apus/shared/replay'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { worth } from '../balance-sheet.ts'
 import { APUS, type World } from '../contracts.ts'
-import { BASE_PRICE, stage, TOKEN_PRICE } from '../contracts-cast.ts'
+import { BASE_PRICE, setUp, TOKEN_PRICE } from '../contracts-cast.ts'
 import { randomBundle } from '../machine/random-model.ts'
 import { type Claim, type Side, TRIAL_SHAPE, Trial, type TrialOptions } from './trial.ts'
 
@@ -19,7 +19,7 @@ const PURSE = 200n * APUS
 export interface Liar {
   readonly name: string
   /** What it computes and reveals. */
-  readonly lies: (trial: Trial) => Retrace | Claim | Promise<Retrace | Claim>
+  readonly lies: (trial: Trial) => Replay | Claim | Promise<Replay | Claim>
   /** Whether the challenger has its leaves; else it must show them in the dispute. */
   readonly shows?: boolean
   /** What it sends instead of what it owes. */
@@ -104,7 +104,7 @@ class Docket {
   static async open(liars: readonly Liar[], options: TrialOptions): Promise<Docket> {
     const shape = options.shape ?? TRIAL_SHAPE
     const bundle = randomBundle(shape, options.seed ?? 1)
-    const cast = await stage({
+    const cast = await setUp({
       miners: liars.length + 2,
       bundle,
       maxContext: shape.context ?? 512,
@@ -114,7 +114,7 @@ class Docket {
     })
     for (const miner of cast.miners) await cast.world.pay(miner.address, PURSE, 'Deposit')
     const trial = await Trial.submit(cast, bundle, { ...options, redundancy: liars.length + 1 })
-    const lies: (Retrace | Claim)[] = []
+    const lies: (Replay | Claim)[] = []
     for (const liar of liars) lies.push(await liar.lies(trial))
     const sides = await trial.computeWith(lies)
     const found = new Map(liars.map((liar, i) => [liar, sides[i] as Side]))
@@ -129,15 +129,15 @@ class Docket {
     const side = this.#liars.get(liar) as Side
     const prover = this.#honest[this.#tried++ % this.#honest.length] as Side
     const purses = new Purses(world)
-    const evidence = liar.shows ? side.run : undefined
-    const opening = trial.opening(side, prover.run, evidence)
+    const leaves = liar.shows ? side.run : undefined
+    const opening = trial.opening(side, prover.run, leaves)
     const opened = await trial.send(prover.miner.address, opening)
     expect(opened.code).toBeUndefined()
     const isOpen = world.entry('disputes', opened.id) !== undefined
     let owed: DisputeMessage | undefined
     const played = isOpen
       ? await trial.play(opened.id, prover.run, side, {
-          ...(evidence ? { evidence } : {}),
+          ...(leaves ? { leaves } : {}),
           tamper: (view, message) => {
             if (view.turn === 'challenger') return message
             owed = message

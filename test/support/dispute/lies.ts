@@ -1,13 +1,14 @@
-import { encodeCheckpoint, evidenceRoots, type StopFlag } from '@apus/shared/machine'
-import type { Retrace } from '@apus/shared/replay'
-import { pageLeaf, valueDigest } from '../../../shared/src/machine/digests.ts'
+import { encodeCheckpoint, runRoots, type StopFlag } from '@apus/shared/machine'
+import type { Replay } from '@apus/shared/replay'
+import { pageLeaf } from '../../../shared/src/machine/digests.ts'
 import { planStage } from '../../../shared/src/machine/plan.ts'
 import { Page } from '../../../shared/src/machine/rows.ts'
+import { valueDigest } from '../../../shared/src/machine/value-tree.ts'
 
 const PAGE_ROWS = 64
 
 /** A run that says the same as another one but for what is replaced. */
-export function pretending(run: Retrace, changes: Partial<Retrace>): Retrace {
+export function pretending(run: Replay, changes: Partial<Replay>): Replay {
   return {
     terms: run.terms,
     promptTokens: run.promptTokens,
@@ -24,7 +25,7 @@ export function pretending(run: Retrace, changes: Partial<Retrace>): Retrace {
 }
 
 /** Everything right, but one bit of one row of one K/V page. */
-export function withWrongRow(run: Retrace, index: number, row: number): Retrace {
+export function withWrongRow(run: Replay, index: number, row: number): Replay {
   const page = run.page(index).slice()
   const at = PAGE_ROWS + row * 2 * run.terms.manifest.headSize
   page[at] = (page[at] as number) ^ 1
@@ -35,11 +36,11 @@ export function withWrongRow(run: Retrace, index: number, row: number): Retrace 
 }
 
 /** Everything right, but the bytes of one piece of the answer. */
-export const withWrongPiece = (run: Retrace, n: number, piece: Uint8Array): Retrace =>
+export const withWrongPiece = (run: Replay, n: number, piece: Uint8Array): Replay =>
   pretending(run, { pieces: run.pieces.map((own, i) => (i === n ? piece : own)) })
 
 /** A page of a run as it is when only these rows of it are written. */
-function firstRows(run: Retrace, index: number, rows: number): Uint8Array {
+function firstRows(run: Replay, index: number, rows: number): Uint8Array {
   if (rows >= PAGE_ROWS) return run.page(index)
   const { headSize } = run.terms.manifest
   const own = Page.decode(run.page(index), headSize)
@@ -49,7 +50,7 @@ function firstRows(run: Retrace, index: number, rows: number): Uint8Array {
 }
 
 /** The run cut after `count` tokens, its last checkpoint with `flag`. */
-export function stoppedAt(run: Retrace, count: number, flag: StopFlag): Retrace {
+export function stoppedAt(run: Replay, count: number, flag: StopFlag): Replay {
   const { promptLength, manifest } = run.terms
   const checkpoints = run.checkpoints.slice(0, count)
   const last = Buffer.from(checkpoints[count - 1] as Uint8Array)
@@ -78,10 +79,10 @@ export function stoppedAt(run: Retrace, count: number, flag: StopFlag): Retrace 
 
 /** The run with the values of one operation of a stage changed, and nothing that follows from them. */
 export function withOperation(
-  run: Retrace,
+  run: Replay,
   at: { readonly position: number; readonly stage: number; readonly name: string },
   change: (leaves: readonly Uint8Array[]) => readonly Uint8Array[],
-): Retrace {
+): Replay {
   return pretending(run, {
     operations: (position, stage) => {
       const own = run.operations(position, stage)
@@ -93,7 +94,7 @@ export function withOperation(
 }
 
 /** Right tokens and pieces, and under every checkpoint a residual that nobody computed. */
-export function withFakeResiduals(run: Retrace, residual: Uint8Array): Retrace {
+export function withFakeResiduals(run: Replay, residual: Uint8Array): Replay {
   const { promptLength, manifest } = run.terms
   const digest = valueDigest([residual])
   return pretending(run, {
@@ -107,21 +108,21 @@ export function withFakeResiduals(run: Retrace, residual: Uint8Array): Retrace {
 }
 
 /** Right tokens, and pages on which nothing is written. */
-export function withEmptyPages(run: Retrace): Retrace {
+export function withEmptyPages(run: Replay): Replay {
   const empty = new Page(run.terms.manifest.headSize).encode()
   return pretending(run, { page: () => empty, pageLeaves: run.pageLeaves.map(() => pageLeaf(empty)) })
 }
 
 /** The first of some runs whose result is not the honest one: many a wrong bit is rounded away. */
 export async function firstThatMatters<T>(
-  honest: Retrace,
+  honest: Replay,
   choices: Iterable<T>,
-  make: (choice: T) => Retrace | Promise<Retrace>,
-): Promise<Retrace> {
-  const right = JSON.stringify(evidenceRoots(honest))
+  make: (choice: T) => Replay | Promise<Replay>,
+): Promise<Replay> {
+  const right = JSON.stringify(runRoots(honest))
   for (const choice of choices) {
     const run = await make(choice)
-    if (JSON.stringify(evidenceRoots(run)) !== right) return run
+    if (JSON.stringify(runRoots(run)) !== right) return run
   }
   throw new Error('nothing of this matters')
 }
@@ -130,9 +131,9 @@ export async function firstThatMatters<T>(
 export function withFlippedTable(
   table: Uint32Array,
   bit: number,
-  honest: Retrace,
-  make: () => Promise<Retrace>,
-): Promise<Retrace> {
+  honest: Replay,
+  make: () => Promise<Replay>,
+): Promise<Replay> {
   const flip = (entry: number) => {
     table[entry] = (table[entry] as number) ^ (1 << bit)
   }
@@ -156,7 +157,7 @@ export function withFlippedTable(
 }
 
 /** The run with the checkpoints of two tokens in each other's place. */
-export function withSwapped(run: Retrace, a: number, b: number): Retrace {
+export function withSwapped(run: Replay, a: number, b: number): Replay {
   const checkpoints = run.checkpoints.slice()
   checkpoints[a] = run.checkpoints[b] as Uint8Array
   checkpoints[b] = run.checkpoints[a] as Uint8Array
@@ -164,7 +165,7 @@ export function withSwapped(run: Retrace, a: number, b: number): Retrace {
 }
 
 /** Everything right, but the number in one checkpoint. */
-export function withWrongNumber(run: Retrace, index: number, number: number): Retrace {
+export function withWrongNumber(run: Replay, index: number, number: number): Replay {
   const leaf = Buffer.from(run.checkpoints[index] as Uint8Array)
   leaf.writeUInt32LE(number)
   return pretending(run, {

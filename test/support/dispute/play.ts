@@ -1,16 +1,16 @@
 import { accusedAnswer, challengerMove, type DisputeMessage, openingMove } from '@apus/shared/dispute'
 import { merkleRoot, toBase64Url } from '@apus/shared/hashing'
-import { type Evidence, evidenceRoots } from '@apus/shared/machine'
-import { type StatementView, tokenDigest } from '@apus/shared/protocol'
-import type { OracleRetrace, Retrace } from '@apus/shared/replay'
+import { type RunLeaves, runRoots } from '@apus/shared/machine'
+import { type RevealedResult, tokenDigest } from '@apus/shared/protocol'
+import type { OracleReplay, Replay } from '@apus/shared/replay'
 import { pieceLeaf } from '../../../shared/src/machine/digests.ts'
 import { promptLeaves } from '../../../shared/src/machine/prompt-tree.ts'
 import { Court } from './court.ts'
 
 /** A challenger's run as it is when it reads what the accused has revealed; who made its run up has no other. */
-export function reading(run: Retrace, tokens: readonly number[]): Retrace {
+export function reading(run: Replay, tokens: readonly number[]): Replay {
   if (!canRead(run) || sameTokens(run.tokens, tokens)) return run
-  const kept = READINGS.get(run) ?? new Map<string, Retrace>()
+  const kept = READINGS.get(run) ?? new Map<string, Replay>()
   READINGS.set(run, kept)
   const other = kept.get(tokens.join()) ?? run.reading(tokens)
   kept.set(tokens.join(), other)
@@ -18,24 +18,24 @@ export function reading(run: Retrace, tokens: readonly number[]): Retrace {
 }
 
 /** A run that can be done with other tokens. */
-export type Reader = Retrace & Pick<OracleRetrace, 'reading'>
+export type Reader = Replay & Pick<OracleReplay, 'reading'>
 
-const canRead = (run: Retrace): run is Reader => 'reading' in run
+const canRead = (run: Replay): run is Reader => 'reading' in run
 
-const READINGS = new WeakMap<Retrace, Map<string, Retrace>>()
+const READINGS = new WeakMap<Replay, Map<string, Replay>>()
 
 const sameTokens = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((token, i) => token === b[i])
 
 /** What a run reveals of itself. */
-export function statementOf(run: Retrace, finish?: 'stop' | 'length'): StatementView {
+export function resultOf(run: Replay, finish?: 'stop' | 'length'): RevealedResult {
   const flag = run.checkpoints.at(-1)![8]!
   return {
     count: run.checkpoints.length,
     finish: finish ?? (flag === 1 || flag === 2 ? 'stop' : 'length'),
     tokenDigest: tokenDigest(run.tokens),
-    ...(evidenceRoots(run) as Pick<StatementView, 'checkpointRoot' | 'kvRoot'>),
-    answerRoot: toBase64Url(merkleRoot(run.pieces.map(pieceLeaf))) as StatementView['answerRoot'],
+    ...(runRoots(run) as Pick<RevealedResult, 'checkpointRoot' | 'kvRoot'>),
+    answerRoot: toBase64Url(merkleRoot(run.pieces.map(pieceLeaf))) as RevealedResult['answerRoot'],
   }
 }
 
@@ -52,11 +52,11 @@ export interface Played {
 
 export interface Parties {
   readonly model: string
-  readonly challenger: Retrace
-  readonly accused: Retrace
-  readonly statement: StatementView
+  readonly challenger: Replay
+  readonly accused: Replay
+  readonly result: RevealedResult
   /** What the challenger has of the accused's leaves. */
-  readonly evidence?: Evidence
+  readonly leaves?: RunLeaves
   /** Changes or withholds a party's message before it is sent. */
   readonly tamper?: (by: 'accused' | 'challenger', message: DisputeMessage) => DisputeMessage | undefined
   /** Replaces the opening. */
@@ -68,10 +68,10 @@ const ACCUSED = 'a'.repeat(43)
 const MOST_MESSAGES = 200
 
 /** Plays one dispute from its opening to its end, every move derived from what is published. */
-export function play({ model, challenger, accused, statement, evidence, tamper, opening }: Parties): Played {
+export function play({ model, challenger, accused, result, leaves, tamper, opening }: Parties): Played {
   const promptTokens = toBase64Url(merkleRoot(promptLeaves(accused.promptTokens).map(leaf => leaf.hash)))
   const { terms, tokens } = accused
-  const court = new Court({ id: JOB, terms, model, promptTokens, statement, tokens })
+  const court = new Court({ id: JOB, terms, model, promptTokens, result, tokens })
   const reader = reading(challenger, tokens)
   const messages: DisputeMessage[] = []
   const refusals: string[] = []
@@ -93,7 +93,7 @@ export function play({ model, challenger, accused, statement, evidence, tamper, 
       court.timeOut()
     } else messages.push(message)
   }
-  const first = opening ?? openingMove(reader, { job: JOB, accused: ACCUSED, statement, evidence })
+  const first = opening ?? openingMove(reader, { job: JOB, accused: ACCUSED, result, leaves })
   if (first === undefined) return done()
   send('challenger', first)
   while (court.view.state === 'running' && messages.length < MOST_MESSAGES) {
@@ -103,10 +103,10 @@ export function play({ model, challenger, accused, statement, evidence, tamper, 
         attempt(() => accusedAnswer(court.view, accused), refusals),
       )
     else {
-      const them = { statement, said: court.said }
+      const accused = { result, answers: court.answers }
       send(
         'challenger',
-        attempt(() => challengerMove(court.view, reader, them), refusals),
+        attempt(() => challengerMove(court.view, reader, accused), refusals),
       )
     }
   }

@@ -1,5 +1,5 @@
 import { encodeCheckpoint, type StopFlag } from '@apus/shared/machine'
-import type { Retrace } from '@apus/shared/replay'
+import type { Replay } from '@apus/shared/replay'
 import { Model } from '../../../shared/src/machine/model.ts'
 import { pageLeavesOf } from '../../../shared/src/machine/oracle.ts'
 import { choosesAt } from '../../../shared/src/machine/plan-parts.ts'
@@ -34,7 +34,7 @@ class SlippingSequence extends Sequence {
 }
 
 /** A run that is right but for one position, which it computes with another bundle; all that follows is consistent. */
-export function slipAt({ bundle, request, honest }: Trial, wrong: MemoryBundle, at: number): Retrace {
+export function slipAt({ bundle, request, honest }: Trial, wrong: MemoryBundle, at: number): Replay {
   const model = new Model(bundle)
   const terms = runTerms(model, request)
   const sequence = new SlippingSequence(model, new Model(wrong), at)

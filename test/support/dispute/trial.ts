@@ -1,13 +1,19 @@
-import { accusedAnswer, challengerMove, type DisputeMessage, openingMove, Said } from '@apus/shared/dispute'
-import { type Evidence, jobNoise, promptTokensRoot, type RunRequest } from '@apus/shared/machine'
+import {
+  accusedAnswer,
+  challengerMove,
+  type DisputeMessage,
+  openingMove,
+  SeatAnswers,
+} from '@apus/shared/dispute'
+import { jobNoise, promptTokensRoot, type RunLeaves, type RunRequest } from '@apus/shared/machine'
 import {
   type DisputeView,
   encodeTokens,
   type Result,
+  type RevealedResult,
   type SamplerSettings,
-  type StatementView,
 } from '@apus/shared/protocol'
-import { OracleRetrace, provingBundle, type Retrace } from '@apus/shared/replay'
+import { OracleReplay, provingBundle, type Replay } from '@apus/shared/replay'
 import type { LuaValue } from '../../../contracts-lua/tools/bundle.ts'
 import { toBase64 } from '../../../shared/src/hashing/bytes.ts'
 import { samplerSettings } from '../../../shared/src/protocol/sampler.ts'
@@ -18,13 +24,13 @@ import {
   JOB_TAGS,
   type Miner,
   seated,
-  stage,
+  setUp,
   submit,
   TOKEN_PRICE,
   tick,
 } from '../contracts-cast.ts'
 import { type MemoryBundle, type ModelShape, randomBundle } from '../machine/random-model.ts'
-import { reading, statementOf } from './play.ts'
+import { reading, resultOf } from './play.ts'
 
 /** A model small enough that a position is traced in milliseconds, with everything that the machine has. */
 export const TRIAL_SHAPE: ModelShape = {
@@ -67,12 +73,12 @@ export interface TrialOptions {
 /** What a seat of a trial computed. */
 export interface Side {
   readonly miner: Miner
-  readonly run: Retrace
-  readonly statement: StatementView
+  readonly run: Replay
+  readonly result: RevealedResult
 }
 
 /** What a liar reveals of itself when it is not what its run gives. */
-export type Claim = Pick<Side, 'run' | 'statement'>
+export type Claim = Pick<Side, 'run' | 'result'>
 
 /** A job whose seats run a real model on the oracle: what they reveal can be disputed to the last chunk. */
 export class Trial {
@@ -80,7 +86,7 @@ export class Trial {
   readonly job: string
   readonly bundle: MemoryBundle
   readonly request: RunRequest
-  readonly honest: OracleRetrace
+  readonly honest: OracleReplay
   readonly sides = new Map<string, Side>()
 
   private constructor(
@@ -88,7 +94,7 @@ export class Trial {
     job: string,
     bundle: MemoryBundle,
     request: RunRequest,
-    honest: OracleRetrace,
+    honest: OracleReplay,
   ) {
     this.cast = cast
     this.job = job
@@ -101,7 +107,7 @@ export class Trial {
   static async open(options: TrialOptions = {}): Promise<Trial> {
     const shape = options.shape ?? TRIAL_SHAPE
     const bundle = randomBundle(shape, options.seed ?? 1)
-    const cast = await stage({
+    const cast = await setUp({
       miners: options.miners ?? 4,
       bundle,
       maxContext: shape.context ?? 512,
@@ -137,7 +143,7 @@ export class Trial {
       maxTokens,
       stop: stop.map(text => new Uint8Array(Buffer.from(text))),
     }
-    const honest = await OracleRetrace.run(proving(bundle), request, new AbortController().signal)
+    const honest = await OracleReplay.run(proving(bundle), request, new AbortController().signal)
     return new Trial(cast, job, bundle, request, honest)
   }
 
@@ -146,17 +152,17 @@ export class Trial {
   }
 
   /** A run of something else than what was asked for. */
-  run(bundle: MemoryBundle, changes: Partial<RunRequest> = {}): Promise<OracleRetrace> {
-    return OracleRetrace.run(proving(bundle), { ...this.request, ...changes }, new AbortController().signal)
+  run(bundle: MemoryBundle, changes: Partial<RunRequest> = {}): Promise<OracleReplay> {
+    return OracleReplay.run(proving(bundle), { ...this.request, ...changes }, new AbortController().signal)
   }
 
   /** Commits and reveals for all seats: the first one by `lie`, the audit seat and all others honestly. */
-  compute(lie?: Retrace, finish?: 'stop' | 'length', liars = 1): Promise<Side[]> {
+  compute(lie?: Replay, finish?: 'stop' | 'length', liars = 1): Promise<Side[]> {
     return this.computeWith(lie === undefined ? [] : Array.from({ length: liars }, () => lie), finish)
   }
 
   /** The same with a lie for each of the first seats; the liars come first. */
-  async computeWith(lies: readonly (Retrace | Claim)[], finish?: 'stop' | 'length'): Promise<Side[]> {
+  async computeWith(lies: readonly (Replay | Claim)[], finish?: 'stop' | 'length'): Promise<Side[]> {
     const liar: string[] = []
     for (let i = 0; i < 40 && this.world.job(this.job).state !== 'revealing'; i++) {
       const [next] = seated(this.cast, this.job)
@@ -166,9 +172,9 @@ export class Trial {
       }
       const lie = lies[liar.length]
       if (lie) liar.push(next.address)
-      const { run, statement } = claimOf(lie ?? this.honest, lie && finish)
-      this.sides.set(next.address, { miner: next, run, statement })
-      await next.commit(this.job, this.resultOf(run, statement))
+      const { run, result } = claimOf(lie ?? this.honest, lie && finish)
+      this.sides.set(next.address, { miner: next, run, result })
+      await next.commit(this.job, this.resultOf(run, result))
     }
     for (const side of this.sides.values()) {
       const outcome = await this.reveal(side)
@@ -179,17 +185,17 @@ export class Trial {
   }
 
   /** Reveals inline, or of an answer whose pieces are not under its root the id of where it is said to be. */
-  reveal({ miner, run, statement }: Side): Promise<Outcome> {
-    const result = this.resultOf(run, statement)
-    if (statementOf(run).answerRoot === statement.answerRoot) return miner.reveal(this.job, result)
+  reveal({ miner, run, result: revealed }: Side): Promise<Outcome> {
+    const result = this.resultOf(run, revealed)
+    if (resultOf(run).answerRoot === result.answerRoot) return miner.reveal(this.job, result)
     const tags = { 'Answer-Id': digestOf('an answer'), 'Answer-Size': '1' }
     return miner.reveal(this.job, result, tags, JSON.stringify({ tokens: result.tokens }))
   }
 
-  resultOf(run: Retrace, statement: StatementView): Result & { tokens: string; pieces: string[] } {
+  resultOf(run: Replay, result: RevealedResult): Result & { tokens: string; pieces: string[] } {
     return {
       promptTokens: promptTokensRoot(this.request.prompt),
-      ...statement,
+      ...result,
       tokens: toBase64(encodeTokens(run.tokens)),
       pieces: run.pieces.map(piece => Buffer.from(piece).toString('base64')),
     }
@@ -201,38 +207,38 @@ export class Trial {
   }
 
   /** The opening that a run of the challenger calls for. */
-  opening(accused: Side, run: Retrace, evidence?: Evidence): DisputeMessage {
-    const { statement, miner } = accused
-    const claim = { job: this.job, accused: miner.address, statement, evidence }
+  opening(accused: Side, run: Replay, leaves?: RunLeaves): DisputeMessage {
+    const { result, miner } = accused
+    const claim = { job: this.job, accused: miner.address, result, leaves }
     const message = openingMove(reading(run, accused.run.tokens), claim)
     if (!message) throw new Error('there is nothing to accuse')
     return message
   }
 
   /** The opening, sent; returns the dispute's id or the refusal's code. */
-  async accuse(challenger: string, accused: Side, run: Retrace, evidence?: Evidence): Promise<Outcome> {
-    return this.send(challenger, this.opening(accused, run, evidence))
+  async accuse(challenger: string, accused: Side, run: Replay, leaves?: RunLeaves): Promise<Outcome> {
+    return this.send(challenger, this.opening(accused, run, leaves))
   }
 
   /** An opening by a side against another one that shows the prompt, whatever they have said. */
   async openingOf(by: Side, accused: Side): Promise<DisputeMessage> {
     const other = await this.run(this.bundle, { maxTokens: this.request.maxTokens + 1 })
-    const { statement, miner } = accused
+    const { result, miner } = accused
     const message = openingMove(by.run, {
       job: this.job,
       accused: miner.address,
-      statement: { ...statement, kvRoot: statementOf(other).kvRoot },
-      evidence: undefined,
+      result: { ...result, kvRoot: resultOf(other).kvRoot },
+      leaves: undefined,
     })
     if (!message) throw new Error('there is nothing to accuse')
     return message
   }
 
-  said(accused: string): Said {
-    return new Said(this.job, accused, key => this.world.entry('evidence', key))
+  said(accused: string): SeatAnswers {
+    return new SeatAnswers(this.job, accused, key => this.world.entry('evidence', key))
   }
 
-  async play(id: string, challenger: Retrace, accused: Side, options: PlayOptions = {}): Promise<Played> {
+  async play(id: string, challenger: Replay, accused: Side, options: PlayOptions = {}): Promise<Played> {
     const messages: DisputeMessage[] = []
     const refusals: string[] = []
     const began = this.world.evaluationMs
@@ -266,12 +272,12 @@ export class Trial {
     return (JSON.parse(String(this.world.published.network.clock)) as { network: number }).network
   }
 
-  #moveOf(view: DisputeView, challenger: Retrace, accused: Side): DisputeMessage | undefined {
+  #moveOf(view: DisputeView, challenger: Replay, accused: Side): DisputeMessage | undefined {
     try {
       if (view.turn === 'accused') return accusedAnswer(view, accused.run)
-      const said = this.said(view.accused)
+      const answers = this.said(view.accused)
       const run = reading(challenger, accused.run.tokens)
-      return challengerMove(view, run, { statement: accused.statement, said })
+      return challengerMove(view, run, { result: accused.result, answers })
     } catch (error) {
       if ((error as { code?: string }).code === undefined && !(error instanceof RangeError)) throw error
       return undefined
@@ -304,7 +310,7 @@ export interface Played {
   readonly refusals: readonly string[]
 }
 
-const claimOf = (lie: Retrace | Claim, finish?: 'stop' | 'length'): Claim =>
-  'statement' in lie ? lie : { run: lie, statement: statementOf(lie, finish) }
+const claimOf = (lie: Replay | Claim, finish?: 'stop' | 'length'): Claim =>
+  'result' in lie ? lie : { run: lie, result: resultOf(lie, finish) }
 
 const proving = (bundle: MemoryBundle) => provingBundle(bundle.root, bundle.leaves)

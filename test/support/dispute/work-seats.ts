@@ -1,11 +1,11 @@
-import type { Retrace } from '@apus/shared/replay'
+import type { Replay } from '@apus/shared/replay'
 import { type Miner, seated, tick } from '../contracts-cast.ts'
-import { statementOf } from './play.ts'
+import { resultOf } from './play.ts'
 import type { Side, Trial } from './trial.ts'
 
 export interface SeatWork {
   /** What a miner computes when it has a seat. */
-  readonly runOf: (miner: Miner) => Retrace
+  readonly runOf: (miner: Miner) => Replay
   /** Happens before each commitment and each reveal. */
   readonly before?: (miner: Miner) => Promise<void>
 }
@@ -21,15 +21,15 @@ export async function workSeats(trial: Trial, { runOf, before }: SeatWork): Prom
     }
     await before?.(miner)
     const run = runOf(miner)
-    const side = { miner, run, statement: statementOf(run) }
-    const { code } = await miner.commit(job, trial.resultOf(run, side.statement))
+    const side = { miner, run, result: resultOf(run) }
+    const { code } = await miner.commit(job, trial.resultOf(run, side.result))
     if (code) throw new Error(`commitment refused: ${code}`)
     trial.sides.set(miner.address, side)
   }
   const sides = [...trial.sides.values()]
-  for (const { miner, run, statement } of sides) {
+  for (const { miner, run, result } of sides) {
     await before?.(miner)
-    const { code } = await miner.reveal(job, trial.resultOf(run, statement))
+    const { code } = await miner.reveal(job, trial.resultOf(run, result))
     if (code) throw new Error(`reveal refused: ${code}`)
   }
   return sides

@@ -1,9 +1,10 @@
 import { merkleLeaf, merkleRoot, toBase64Url } from '@apus/shared/hashing'
 import { KnownTree } from '../../../shared/src/hashing/known-tree.ts'
-import { pieceLeaf, runLeaves } from '../../../shared/src/machine/digests.ts'
+import { pieceLeaf } from '../../../shared/src/machine/digests.ts'
 import { embeddingLeaf, readInput, thresholdLeaf } from '../../../shared/src/machine/inputs.ts'
 import { decodeRanked } from '../../../shared/src/machine/sampler.ts'
 import type { Input, Operation } from '../../../shared/src/machine/steps.ts'
+import { runHashes, valueLeaf } from '../../../shared/src/machine/value-tree.ts'
 import type { MemoryBundle } from './random-model.ts'
 import type { TracedRun } from './traced-run.ts'
 
@@ -101,14 +102,17 @@ export class Prover {
   #value(position: number, stage: number, name: string, first: number, count: number): ProvenInput {
     const { operation, leaves } = this.#traced(position, stage, name)
     const leaf = new Uint8Array(Buffer.concat(leaves.slice(first, first + count)))
-    if (operation.run === undefined) return { leaf, path: rangePath(leaves.map(valueHash), first, count) }
-    const run = Math.floor(first / operation.run)
-    const inside = leaves.slice(run * operation.run, (run + 1) * operation.run).map(valueHash)
+    if (operation.leavesPerRun === undefined)
+      return { leaf, path: rangePath(leaves.map(valueHash), first, count) }
+    const run = Math.floor(first / operation.leavesPerRun)
+    const inside = leaves
+      .slice(run * operation.leavesPerRun, (run + 1) * operation.leavesPerRun)
+      .map(valueHash)
     return {
       leaf,
       path: [
-        ...rangePath(inside, first % operation.run, count),
-        ...rangePath(runLeaves(leaves, operation.run), run, 1),
+        ...rangePath(inside, first % operation.leavesPerRun, count),
+        ...rangePath(runHashes(leaves.map(valueLeaf), operation.leavesPerRun), run, 1),
       ],
     }
   }

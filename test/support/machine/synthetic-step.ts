@@ -3,7 +3,7 @@ import { tileOf } from '@apus/shared/machine'
 import { sha256 } from '../../../shared/src/hashing/digest.ts'
 import { sealRoot } from '../../../shared/src/hashing/merkle.ts'
 import { encodeNode } from '../../../shared/src/machine/attention.ts'
-import { operationDigest, pageLeaf, pieceLeaf, runLeaves } from '../../../shared/src/machine/digests.ts'
+import { pageLeaf, pieceLeaf } from '../../../shared/src/machine/digests.ts'
 import { embeddingLeaf, thresholdLeaf } from '../../../shared/src/machine/inputs.ts'
 import { planStage, stageCount } from '../../../shared/src/machine/plan.ts'
 import type { RunTerms } from '../../../shared/src/machine/plan-parts.ts'
@@ -12,6 +12,7 @@ import { recompute } from '../../../shared/src/machine/recompute.ts'
 import { encodeRow, Page, rowOf } from '../../../shared/src/machine/rows.ts'
 import { encodeRanked } from '../../../shared/src/machine/sampler.ts'
 import type { Input, Operation } from '../../../shared/src/machine/steps.ts'
+import { operationDigest, runHashes, valueLeaf } from '../../../shared/src/machine/value-tree.ts'
 import { seededRandom } from '../random.ts'
 import { type ProvenInput, promptLeaves, promptRoot, rangePath, valueHash } from './proofs.ts'
 
@@ -178,10 +179,12 @@ export function syntheticStep(
       case 'value': {
         const { operation, leaves } = valueAt(input.stage, input.operation)
         const leaf = new Uint8Array(Buffer.concat(leaves.slice(input.first, input.first + input.count)))
-        const { run } = operation
+        const { leavesPerRun: run } = operation
         if (run === undefined)
           return [{ leaf, path: rangePath(leaves.map(valueHash), input.first, input.count) }]
-        return [{ leaf, path: rangePath(runLeaves(leaves, run), Math.floor(input.first / run), 1) }]
+        return [
+          { leaf, path: rangePath(runHashes(leaves.map(valueLeaf), run), Math.floor(input.first / run), 1) },
+        ]
       }
       case 'threshold': {
         const tau = valueAt(input.stage, input.operation).leaves[0]!
@@ -241,7 +244,7 @@ export function syntheticStep(
   )
   const digestOf = (s: number, o: Operation): Uint8Array => {
     const leaves = values.get(`${s} ${o.name}`)
-    return leaves ? operationDigest(leaves, o.run) : hash()
+    return leaves ? operationDigest(leaves, o.leavesPerRun) : hash()
   }
   return {
     operation,

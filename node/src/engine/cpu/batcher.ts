@@ -107,15 +107,15 @@ export class Batcher {
   /** Made as late as can be: whoever was given a token is back with its next step by then, and who left is gone. */
   #prepare(): Batch {
     const batch = nextBatch([...this.#lanes.values()], this.#plan.limits)
-    for (const [i, lane] of batch.heads.entries())
+    for (const [i, lane] of batch.choosing.entries())
       this.#words.set(settingsOf(lane.step as Step), this.#settings(i))
     return batch
   }
 
-  #deliver({ columns, heads }: Batch): void {
+  #deliver({ columns, choosing }: Batch): void {
     for (const { sequence, position } of columns) this.#cache.written(sequence, position)
     const x = (this.#plan.shards[this.#plan.head.shard]?.x ?? 0) / 4
-    for (const [i, lane] of heads.entries()) {
+    for (const [i, lane] of choosing.entries()) {
       const token = this.#words[this.#settings(i)] as number
       const xFinal = this.#words.slice(x + i * this.#width, x + (i + 1) * this.#width)
       lane.step = undefined
@@ -137,28 +137,30 @@ export class Batcher {
 interface Batch {
   readonly columns: readonly Column[]
   /** The lanes of the first columns, which choose tokens. */
-  readonly heads: readonly Lane[]
+  readonly choosing: readonly Lane[]
 }
 
 /** Steps first, then prompt tokens; a run whose prompt ends within the batch takes its step in it. */
-function nextBatch(lanes: readonly Lane[], limits: { columns: number; heads: number }): Batch {
-  const ready = lanes.filter(lane => lane.step !== undefined && lane.feed.length === 0).slice(0, limits.heads)
-  const heads = [...ready]
+function nextBatch(lanes: readonly Lane[], limits: { columns: number; choosing: number }): Batch {
+  const ready = lanes
+    .filter(lane => lane.step !== undefined && lane.feed.length === 0)
+    .slice(0, limits.choosing)
+  const choosing = [...ready]
   const fed: Column[] = []
   for (const lane of lanes) {
     if (lane.step === undefined || lane.feed.length === 0) continue
-    const room = limits.columns - heads.length - fed.length
-    const ends = lane.feed.length < room && heads.length < limits.heads
+    const room = limits.columns - choosing.length - fed.length
+    const ends = lane.feed.length < room && choosing.length < limits.choosing
     const tokens = lane.feed.slice(0, ends ? lane.feed.length : Math.max(0, room))
     for (const token of tokens) fed.push({ sequence: lane.sequence, position: lane.fed++, token })
     lane.feed = lane.feed.slice(tokens.length)
-    if (ends) heads.push(lane)
+    if (ends) choosing.push(lane)
   }
-  const steps = heads.map(({ sequence, step }) => {
+  const steps = choosing.map(({ sequence, step }) => {
     const { position, token } = step as Step
     return { sequence, position, token }
   })
-  return { columns: [...steps, ...fed], heads }
+  return { columns: [...steps, ...fed], choosing }
 }
 
 function settingsOf({ sampler, noise, recent, position }: Step): Int32Array {

@@ -187,7 +187,7 @@ function prepare(manifest: Manifest, options: CpuOptions) {
   const slots = Math.min(affordable, Math.ceil(manifest.context / PAGE_ROWS) * RUNS)
   const limits: Limits = {
     columns,
-    heads: Math.min(RUNS, columns),
+    choosing: Math.min(RUNS, columns),
     sequences: RUNS,
     positions: Math.min(manifest.context, slots * PAGE_ROWS),
     threads,

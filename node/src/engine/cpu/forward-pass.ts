@@ -46,20 +46,20 @@ export class ForwardPass {
 
   /** Computes the commanded columns; those that choose a token stand first, their tokens are left in the settings. */
   run(): void {
-    const { columns, heads } = this.#member
+    const { columns, choosing } = this.#member
     this.#embed(columns)
     const last = this.#plan.layers.length - 1
     for (const [l, layer] of this.#plan.layers.entries()) {
       this.#enter(layer.shard, columns)
       this.#rows(layer, columns)
       // Positions that choose nothing end with their keys and values.
-      const rest = l === last ? heads : columns
+      const rest = l === last ? choosing : columns
       if (rest === 0) return
       this.#attend(layer, rest)
       this.#feedForward(layer, rest)
     }
-    this.#enter(this.#plan.head.shard, heads)
-    this.#choose(heads)
+    this.#enter(this.#plan.head.shard, choosing)
+    this.#choose(choosing)
   }
 
   #embed(columns: number): void {
@@ -239,13 +239,13 @@ export class ForwardPass {
   }
 
   /** Logits and the tokens chosen from them; each token replaces the first word of its column's settings. */
-  #choose(heads: number): void {
+  #choose(choosing: number): void {
     const { kernels, words } = this.#now
     const { gains, output, logits, settings, masses } = this.#plan.head
     const { vocab } = this.#shape
-    this.#norm(gains, output.planes, heads)
-    this.#linear(output, heads, logits, vocab * 4, 0)
-    this.#member.share(heads, c => {
+    this.#norm(gains, output.planes, choosing)
+    this.#linear(output, choosing, logits, vocab * 4, 0)
+    this.#member.share(choosing, c => {
       const at = settings + c * SETTINGS_WORDS * 4
       const token = kernels.choose(logits + c * vocab * 4, vocab, at, masses[this.#member.thread] as number)
       words[at / 4] = token

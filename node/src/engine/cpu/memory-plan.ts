@@ -100,8 +100,8 @@ export function planMemory(
     layerSlot
   const headExtra =
     align(width * 4) +
-    align(limits.heads * SETTINGS_WORDS * 4) +
-    align(limits.heads * vocab * 4) +
+    align(limits.choosing * SETTINGS_WORDS * 4) +
+    align(limits.choosing * vocab * 4) +
     limits.threads * align(vocab * 4)
   const outputBytes = tensorBytes(vocab, width)
 
@@ -142,8 +142,8 @@ export function planMemory(
     shard,
     output,
     gains: take(shard, width * 4),
-    settings: take(shard, limits.heads * SETTINGS_WORDS * 4),
-    logits: take(shard, limits.heads * vocab * 4),
+    settings: take(shard, limits.choosing * SETTINGS_WORDS * 4),
+    logits: take(shard, limits.choosing * vocab * 4),
     masses: Array.from({ length: limits.threads }, () => take(shard, vocab * 4)),
   })
   const tiedHead = shape.tied ? takeHead(firstShard, embedding) : undefined

@@ -15,7 +15,7 @@ export interface Limits {
   /** Positions computed together at most. */
   readonly columns: number
   /** Columns of them that choose a token. */
-  readonly heads: number
+  readonly choosing: number
   readonly sequences: number
   /** Positions of one sequence at most. */
   readonly positions: number

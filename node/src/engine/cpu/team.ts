@@ -5,7 +5,7 @@ const PHASE = 2
 const NEXT_UNIT = 3
 const FINISHED = 4
 const COLUMNS = 5
-const HEADS = 6
+const CHOOSING = 6
 const STOP = 7
 /** Per column: sequence, position, token. */
 const COLUMN_WORDS = 3
@@ -24,18 +24,18 @@ export interface Column {
 export const controlWords = (columns: number): number => FIRST_COLUMN + columns * COLUMN_WORDS
 
 /** The commanding side. One command at a time. */
-export class Captain {
+export class TeamLead {
   readonly #words: Int32Array<SharedArrayBuffer>
 
   constructor(words: Int32Array<SharedArrayBuffer>) {
     this.#words = words
   }
 
-  /** Has the team compute the columns; the first `heads` of them choose tokens. Resolves when all threads are done. */
-  async command(columns: readonly Column[], heads: number): Promise<void> {
+  /** Has the team compute the columns; the first `choosing` of them choose tokens. Resolves when all threads are done. */
+  async command(columns: readonly Column[], choosing: number): Promise<void> {
     const words = this.#words
     words[COLUMNS] = columns.length
-    words[HEADS] = heads
+    words[CHOOSING] = choosing
     let at = FIRST_COLUMN
     for (const { sequence, position, token } of columns) {
       words[at++] = sequence
@@ -85,8 +85,8 @@ export class Member {
     return this.#words[COLUMNS] as number
   }
 
-  get heads(): number {
-    return this.#words[HEADS] as number
+  get choosing(): number {
+    return this.#words[CHOOSING] as number
   }
 
   sequence(column: number): number {

@@ -2,18 +2,18 @@ import { Worker } from 'node:worker_threads'
 import { ApusError } from '@apus/shared/kit'
 import type { Manifest } from '@apus/shared/machine'
 import type { MemoryPlan } from './memory-plan.ts'
-import { Captain, type Column, controlWords } from './team.ts'
+import { type Column, controlWords, TeamLead } from './team.ts'
 import type { ThreadOrders } from './thread.ts'
 
 interface Command {
   readonly columns: readonly Column[]
   /** The runs of the first columns, which choose tokens. */
-  readonly heads: readonly unknown[]
+  readonly choosing: readonly unknown[]
 }
 
 /** The computing threads of one model. They sleep while there is nothing to compute. */
 export class ThreadTeam {
-  readonly #captain: Captain
+  readonly #lead: TeamLead
   readonly #workers: readonly Worker[]
   readonly #failed: Promise<never>
   #turn: Promise<unknown> = Promise.resolve()
@@ -21,7 +21,7 @@ export class ThreadTeam {
 
   constructor(shape: Manifest, plan: MemoryPlan, memories: readonly WebAssembly.Memory[]) {
     const control = new Int32Array(new SharedArrayBuffer(controlWords(plan.limits.columns) * 4))
-    this.#captain = new Captain(control)
+    this.#lead = new TeamLead(control)
     this.#workers = Array.from({ length: plan.limits.threads }, (_, thread) => {
       const orders: ThreadOrders = { shape, plan, memories, control, thread }
       return new Worker(new URL('./thread.ts', import.meta.url), { workerData: orders })
@@ -45,8 +45,8 @@ export class ThreadTeam {
     const done = this.#turn.then(async () => {
       if (this.#closed) throw new ApusError('engine-failed', 'The model is closed.', { retry: true })
       const command = prepare()
-      const { columns, heads } = command
-      if (columns.length > 0) await Promise.race([this.#captain.command(columns, heads.length), this.#failed])
+      const { columns, choosing } = command
+      if (columns.length > 0) await Promise.race([this.#lead.command(columns, choosing.length), this.#failed])
       return command
     })
     this.#turn = done.catch(() => {})
@@ -62,7 +62,7 @@ export class ThreadTeam {
     if (this.#closed) return
     this.#closed = true
     await this.#turn
-    this.#captain.dismiss()
+    this.#lead.dismiss()
     await Promise.all(this.#workers.map(worker => worker.terminate()))
   }
 }

@@ -13,7 +13,7 @@ import {
   piecesInLeaf,
   type RunRequest,
 } from '@apus/shared/machine'
-import { OracleRetrace, type Retrace, withinContext } from '@apus/shared/replay'
+import { OracleReplay, type Replay, withinContext } from '@apus/shared/replay'
 import { answerText } from '@apus/shared/tokenizer'
 import { type BundleTokenizer, decodeTokenizerSection } from '../../models/bundle-tokenizer.ts'
 import { BundleFile } from '../../models/store/bundle-file.ts'
@@ -98,7 +98,7 @@ class MachineModel implements LoadedModel {
   readonly tokenize: LoadedModel['tokenize']
   readonly #machine: MachineEngine
   readonly #pieces: readonly Uint8Array[]
-  /** Open as long as the model: retraces read their leaves from it. */
+  /** Open as long as the model: replays read their leaves from it. */
   readonly #bundle: BundleFile
 
   constructor(
@@ -138,21 +138,17 @@ class MachineModel implements LoadedModel {
       checkpointRoot: toBase64Url(merkleRoot(checkpoints.map(checkpointLeaf))),
       kvRoot: toBase64Url(merkleRoot(pageLeaves)),
       answerRoot: toBase64Url(answerRoot(pieces)),
-      evidence: { checkpoints, pageLeaves },
+      leaves: { checkpoints, pageLeaves },
     }
   }
 
-  async retrace(
-    request: GenerationRequest,
-    signal: AbortSignal,
-    tokens?: readonly number[],
-  ): Promise<Retrace> {
+  async replay(request: GenerationRequest, signal: AbortSignal, tokens?: readonly number[]): Promise<Replay> {
     const run = runRequest(request)
     const result = await this.#machine.run(run, signal)
     const read = tokens ? withinContext(this.#machine.manifest, run, tokens) : result.tokens
     const pages = await this.#machine.pages?.([...run.prompt, ...read.slice(0, -1)], signal)
-    if (tokens === undefined) return OracleRetrace.of(this.#bundle, run, result, pages)
-    return OracleRetrace.of(this.#bundle, run, result).reading(tokens, pages)
+    if (tokens === undefined) return OracleReplay.of(this.#bundle, run, result, pages)
+    return OracleReplay.of(this.#bundle, run, result).reading(tokens, pages)
   }
 
   async close(): Promise<void> {

@@ -12,7 +12,7 @@ import { stopIfAborted } from '../stop-if-aborted.ts'
 import { BundleWriter } from '../store/bundle-writer.ts'
 import { bundleManifest, type Planes, planesKey } from './bundle-manifest.ts'
 import { bundleSections, type Section } from './bundle-sections.ts'
-import { alone } from './exclusively.ts'
+import { exclusively } from './exclusively.ts'
 import { linearSources } from './linear-source.ts'
 import { checkLimits } from './machine-limits.ts'
 import { chooseFormats, type NumberFormats } from './number-formats.ts'
@@ -62,7 +62,7 @@ export async function importGguf(path: string, folder: string, options: ImportOp
     options.onProgress?.({ step: 'reading', done: 0, total: 1 })
     const digest = await fileDigest(path, options.signal)
     const name = `${IMPORT_VERSION}-${planesKey(options.planes)}-${digest}`
-    return alone(join(folder, `.lock-${name}`), async () => {
+    return exclusively(join(folder, `.lock-${name}`), async () => {
       const writer = await BundleWriter.open(join(folder, `.importing-${name}`))
       try {
         await writeBundle(writer, file, gguf, model, vocabulary, options)

@@ -12,9 +12,9 @@ import { duties } from '../../../../node/src/disputes/next-duty.ts'
 
 const me = 'me' as Address
 const them = 'them' as Address
-const statement = {} as NonNullable<JobView['seats'][number]['statement']>
+const result = {} as NonNullable<JobView['seats'][number]['statement']>
 const seat = (miner: Address, resultRoot: string, more = {}) =>
-  ({ miner, state: 'revealed', resultRoot, statement, ...more }) as JobView['seats'][number]
+  ({ miner, state: 'revealed', resultRoot, statement: result, ...more }) as JobView['seats'][number]
 const job = (seats: JobView['seats'], more = {}) =>
   ({ id: 'job', state: 'held', verifiable: true, seats, ...more }) as JobView
 const dispute = (more: Partial<DisputeView>) =>
@@ -23,11 +23,11 @@ const network = 'network' as ProcessId
 const dutiesOf = (
   jobs: JobView[],
   disputes: DisputeView[],
-  canRetrace = true,
+  canReplay = true,
   signed: SignedCommitment[] = [],
   watches = false,
 ) =>
-  duties({ network, me, jobs, disputes, canRetrace: () => canRetrace, watches, signed: () => signed }).map(
+  duties({ network, me, jobs, disputes, canReplay: () => canReplay, watches, signed: () => signed }).map(
     d => d.kind,
   )
 

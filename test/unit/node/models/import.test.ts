@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { decodeTokenizerSection } from '../../../../node/src/models/bundle-tokenizer.ts'
 import { withGguf } from '../../../../node/src/models/gguf/read-gguf.ts'
 import { DEFAULT_PLANES } from '../../../../node/src/models/import/bundle-manifest.ts'
-import { alone } from '../../../../node/src/models/import/exclusively.ts'
+import { exclusively } from '../../../../node/src/models/import/exclusively.ts'
 import { importGguf } from '../../../../node/src/models/import/import-gguf.ts'
 import { linearSources } from '../../../../node/src/models/import/linear-source.ts'
 import { rowFormats } from '../../../../node/src/models/import/number-formats.ts'
@@ -287,7 +287,7 @@ describe('importing a model', () => {
 
     const lock = join(folder, 'lock')
     await writeFile(lock, 'of the dead')
-    expect(await alone(lock, () => codeOf(alone(lock, async () => 'no')))).toBe('import-busy')
+    expect(await exclusively(lock, () => codeOf(exclusively(lock, async () => 'no')))).toBe('import-busy')
     expect(await readdir(folder)).not.toContain('lock')
   })
 

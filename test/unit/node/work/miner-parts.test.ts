@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Address, Digest, JobId, MinerView } from '@apus/shared/protocol'
 import { expect, it } from 'vitest'
-import { openAnswerShelf } from '../../../../node/src/work/answer-store.ts'
+import { openAnswerStore } from '../../../../node/src/work/answer-store.ts'
 import { registrationNeeds } from '../../../../node/src/work/registration.ts'
 import { RunQueue } from '../../../../node/src/work/run-queue.ts'
 import { minerView } from '../../../../shared/src/protocol/views.ts'
@@ -77,7 +77,7 @@ it('runs of one model wait for each other, the earliest deadline first; other mo
 it('large answers are kept for a week and given only for their root', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'apus-answers-'))
   try {
-    const shelf = await openAnswerShelf(join(folder, 'answers'))
+    const shelf = await openAnswerStore(join(folder, 'answers'))
     const [job, root] = [idOf<JobId>(), idOf<Digest>()]
     await shelf.keep(job, root, ['aGk=', ''])
     expect(await shelf.find(job, root)).toEqual([Buffer.from('hi'), Buffer.alloc(0)])

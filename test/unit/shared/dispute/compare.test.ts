@@ -1,4 +1,4 @@
-import { type Evidence, encodeCheckpoint } from '@apus/shared/machine'
+import { encodeCheckpoint, type RunLeaves } from '@apus/shared/machine'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { firstDifference } from '../../../../shared/src/dispute/compare.ts'
@@ -6,12 +6,12 @@ import { firstDifference } from '../../../../shared/src/dispute/compare.ts'
 const residual = (seed: number) => new Uint8Array(32).fill(seed)
 const COUNT = 10
 const TOKENS = Array.from({ length: COUNT }, (_, n) => n + 5)
-const run = (): Evidence => ({
+const run = (): RunLeaves => ({
   checkpoints: TOKENS.map((token, n) => encodeCheckpoint(n, token, n === COUNT - 1 ? 3 : 0, residual(n))),
   pageLeaves: Array.from({ length: 8 }, (_, i) => residual(100 + i)),
 })
 const mine = run()
-const differenceTo = (theirs: Evidence, count = COUNT, tokens: readonly number[] = TOKENS) =>
+const differenceTo = (theirs: RunLeaves, count = COUNT, tokens: readonly number[] = TOKENS) =>
   firstDifference(mine, theirs, { count, finish: 'length' }, tokens)
 
 it('finds nothing in equal runs', () => {

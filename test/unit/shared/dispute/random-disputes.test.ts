@@ -1,18 +1,19 @@
 import type { DisputeMessage } from '@apus/shared/dispute'
 import { fromBase64 } from '@apus/shared/hashing'
 import { decodePieces, jobNoise, piecesInLeaf } from '@apus/shared/machine'
-import { OracleRetrace, provingBundle, type Retrace } from '@apus/shared/replay'
+import { OracleReplay, provingBundle, type Replay } from '@apus/shared/replay'
 import fc from 'fast-check'
 import { beforeAll, expect, it } from 'vitest'
 import { toBase64 } from '../../../../shared/src/hashing/bytes.ts'
-import { operationDigest, pageLeaf } from '../../../../shared/src/machine/digests.ts'
+import { pageLeaf } from '../../../../shared/src/machine/digests.ts'
 import { readInput } from '../../../../shared/src/machine/inputs.ts'
 import { pieceAddress } from '../../../../shared/src/machine/layout.ts'
 import { planStage, stageCount } from '../../../../shared/src/machine/plan.ts'
 import { recompute } from '../../../../shared/src/machine/recompute.ts'
+import { operationDigest } from '../../../../shared/src/machine/value-tree.ts'
 import { samplerSettings } from '../../../../shared/src/protocol/sampler.ts'
 import { pretending, stoppedAt, withWrongPiece, withWrongRow } from '../../../support/dispute/lies.ts'
-import { type Played, play, statementOf } from '../../../support/dispute/play.ts'
+import { type Played, play, resultOf } from '../../../support/dispute/play.ts'
 import { type MemoryBundle, randomBundle } from '../../../support/machine/random-model.ts'
 
 const DISPUTES = 10_000
@@ -20,13 +21,13 @@ const never = new AbortController().signal
 
 interface Case {
   readonly bundle: MemoryBundle
-  readonly run: Retrace
+  readonly run: Replay
 }
 const cases: Case[] = []
 
 /** A run that keeps what it has traced: thousands of disputes are about it. */
-function remembering(run: OracleRetrace): Retrace {
-  const known = new Map<string, ReturnType<Retrace['operations']>>()
+function remembering(run: OracleReplay): Replay {
+  const known = new Map<string, ReturnType<Replay['operations']>>()
   const remembered = pretending(run, {
     operations: (position, stage) => {
       const key = `${position} ${stage}`
@@ -57,7 +58,7 @@ beforeAll(async () => {
       maxTokens: 5,
       stop: seed % 2 === 0 ? [] : [Uint8Array.of(97, 98, 99)],
     }
-    const run = await OracleRetrace.run(provingBundle(bundle.root, bundle.leaves), request, never)
+    const run = await OracleReplay.run(provingBundle(bundle.root, bundle.leaves), request, never)
     cases.push({ bundle, run: remembering(run) })
   }
 }, 60_000)
@@ -69,14 +70,14 @@ const flip = (bytes: Uint8Array, at: number): Uint8Array => {
 }
 
 /** The model's bytes for a token. */
-function pieceOf(run: Retrace, token: number): Uint8Array {
+function pieceOf(run: Replay, token: number): Uint8Array {
   const { layout, manifest } = run.terms
   const { leaf, index } = pieceAddress(layout, token)
   return decodePieces(run.bundleLeaf(leaf), piecesInLeaf(manifest.vocab, leaf - layout.pieces))[index]!
 }
 
 /** One operation of one chosen token gives something else, and what is committed to follows from it. */
-function withWrongOperation(run: Retrace, a: number, b: number, c: number, at: number): Retrace {
+function withWrongOperation(run: Replay, a: number, b: number, c: number, at: number): Replay {
   const { promptLength, manifest } = run.terms
   const i = a % run.tokens.length
   const position = promptLength - 1 + i
@@ -94,7 +95,7 @@ function withWrongOperation(run: Retrace, a: number, b: number, c: number, at: n
   }
   const checkpoint = Buffer.from(run.checkpoints[i]!)
   const x = planStage(run.terms, position, manifest.layers)
-  checkpoint.set(operationDigest(operations(position, manifest.layers).at(-1)!, x.at(-1)!.run), 9)
+  checkpoint.set(operationDigest(operations(position, manifest.layers).at(-1)!, x.at(-1)!.leavesPerRun), 9)
   if (stage === manifest.layers + 1) {
     const token = (checkpoint.readUInt32LE(4) + 1) % manifest.vocab
     checkpoint.writeUInt32LE(token, 4)
@@ -140,7 +141,7 @@ const lie = fc.record({
 })
 type Lie = typeof lie extends fc.Arbitrary<infer T> ? T : never
 
-function liarOf(run: Retrace, random: Lie): Retrace {
+function liarOf(run: Replay, random: Lie): Replay {
   const { kind, a, b, c, at } = random
   const written = run.terms.promptLength + run.tokens.length - 1
   switch (kind) {
@@ -193,8 +194,7 @@ const tampering = (who: 'accused' | 'challenger', mad: Lie['mad']) => {
   }
 }
 
-const samePlace = (a: Retrace, b: Retrace) =>
-  JSON.stringify(statementOf(a)) === JSON.stringify(statementOf(b))
+const samePlace = (a: Replay, b: Replay) => JSON.stringify(resultOf(a)) === JSON.stringify(resultOf(b))
 
 it('an honest challenger convicts every liar, whatever it says or withholds', { timeout: 280_000 }, () => {
   const ends = new Map<Played['state'], number>()
@@ -202,13 +202,13 @@ it('an honest challenger convicts every liar, whatever it says or withholds', { 
     fc.property(lie, random => {
       const { bundle, run } = cases[random.which]!
       const liar = liarOf(run, random)
-      const statement = statementOf(liar, random.kind === 'stop' && random.c % 2 ? 'stop' : undefined)
+      const result = resultOf(liar, random.kind === 'stop' && random.c % 2 ? 'stop' : undefined)
       const played = play({
         model: bundle.root,
         challenger: run,
         accused: liar,
-        statement,
-        ...(random.shown ? { evidence: liar } : {}),
+        result,
+        ...(random.shown ? { leaves: liar } : {}),
         tamper: tampering('accused', random.mad),
       })
       ends.set(played.state, (ends.get(played.state) ?? 0) + 1)
@@ -236,8 +236,8 @@ it('an honest accused survives every accusation', { timeout: 280_000 }, () => {
         model: bundle.root,
         challenger: accuser,
         accused: run,
-        statement: statementOf(run),
-        ...(random.shown ? { evidence: run } : {}),
+        result: resultOf(run),
+        ...(random.shown ? { leaves: run } : {}),
         ...(random.at % 3 === 0 ? { opening } : {}),
         tamper: tampering('challenger', random.mad),
       })
@@ -282,15 +282,15 @@ it('proves a wrong row at its link, when the run reckons with it as if it were r
       return p === position && s === stage ? own.with(k, chunks) : own
     },
   })
-  for (const evidence of [liar, undefined]) {
+  for (const leaves of [liar, undefined]) {
     const played = play({
       model: bundle.root,
       challenger: run,
       accused: liar,
-      statement: statementOf(liar),
-      ...(evidence ? { evidence } : {}),
+      result: resultOf(liar),
+      ...(leaves ? { leaves } : {}),
     })
-    expect([played.state, played.messages.length]).toEqual(['proven', evidence ? 6 : 8])
+    expect([played.state, played.messages.length]).toEqual(['proven', leaves ? 6 : 8])
     expect(played.messages.some(({ action }) => action === 'Pick-Row')).toBe(true)
   }
 })

@@ -1,9 +1,9 @@
 import { bundleLayout, decodeManifest, jobNoise, type RunRequest, tileOf } from '@apus/shared/machine'
-import { OracleRetrace, provingBundle } from '@apus/shared/replay'
+import { OracleReplay, provingBundle } from '@apus/shared/replay'
 import { expect, it } from 'vitest'
 import { checkLeaf } from '../../../../shared/src/machine/domain.ts'
 import { samplerSettings } from '../../../../shared/src/protocol/sampler.ts'
-import { play, statementOf } from '../../../support/dispute/play.ts'
+import { play, resultOf } from '../../../support/dispute/play.ts'
 import { AWKWARD_SHAPES, type MemoryBundle, randomBundle } from '../../../support/machine/random-model.ts'
 import { seededRandom } from '../../../support/random.ts'
 
@@ -60,13 +60,13 @@ for (const shape of AWKWARD_SHAPES.filter(s => ['tiny', 'grouped', 'many heads']
     for (let seed = 0; seed < 8; seed++) {
       const bundle = randomBundle(shape, seed)
       const request = requestOf(decodeManifest(bundle.leaf(0)).vocab, seed)
-      const honest = await OracleRetrace.run(provingBundle(bundle.root, bundle.leaves), request, never)
-      const liar = await OracleRetrace.run(provingBundle(bundle.root, flipped(bundle, seed)), request, never)
-      const statement = statementOf(liar)
-      const parties = { model: bundle.root, challenger: honest, accused: liar, statement }
-      for (const known of [{ evidence: liar }, {}]) {
+      const honest = await OracleReplay.run(provingBundle(bundle.root, bundle.leaves), request, never)
+      const liar = await OracleReplay.run(provingBundle(bundle.root, flipped(bundle, seed)), request, never)
+      const result = resultOf(liar)
+      const parties = { model: bundle.root, challenger: honest, accused: liar, result }
+      for (const known of [{ leaves: liar }, {}]) {
         const played = play({ ...parties, ...known })
-        const same = JSON.stringify(statement) === JSON.stringify(statementOf(honest))
+        const same = JSON.stringify(result) === JSON.stringify(resultOf(honest))
         expect([seed, played.state, played.refusals]).toEqual([seed, same ? 'none' : 'proven', []])
         expect(played.largest).toBeLessThanOrEqual(65_536)
       }
@@ -74,8 +74,8 @@ for (const shape of AWKWARD_SHAPES.filter(s => ['tiny', 'grouped', 'many heads']
         model: bundle.root,
         challenger: liar,
         accused: honest,
-        statement: statementOf(honest),
-        evidence: honest,
+        result: resultOf(honest),
+        leaves: honest,
       })
       expect(['none', 'refuted', 'abandoned']).toContain(other.state)
     }

@@ -2,11 +2,12 @@ import { merkleRoot } from '@apus/shared/hashing'
 import type { RunRequest } from '@apus/shared/machine'
 import type { SamplerSettings } from '@apus/shared/protocol'
 import { describe, expect, it } from 'vitest'
-import { operationDigest, pageLeaf, valueDigest } from '../../../../shared/src/machine/digests.ts'
+import { pageLeaf } from '../../../../shared/src/machine/digests.ts'
 import { readInput } from '../../../../shared/src/machine/inputs.ts'
 import { planStage, stageCount } from '../../../../shared/src/machine/plan.ts'
 import { recompute } from '../../../../shared/src/machine/recompute.ts'
 import { noiseKey } from '../../../../shared/src/machine/sampler.ts'
+import { operationDigest, valueDigest } from '../../../../shared/src/machine/value-tree.ts'
 import { samplerSettings } from '../../../../shared/src/protocol/sampler.ts'
 import { AWKWARD_SHAPES, type ModelShape, randomBundle } from '../../../support/machine/random-model.ts'
 import { type TracedRun, tracedRun } from '../../../support/machine/traced-run.ts'
@@ -49,7 +50,7 @@ function recomputeAll({ positions, source, terms }: TracedRun): number {
           where,
         ).toEqual(leaves.map((_, leaf) => operation.leafBytes(leaf)))
         expect(leaves.length, where).toBe(operation.leaves)
-        expect(operationDigest(leaves, operation.run)).toEqual(digest)
+        expect(operationDigest(leaves, operation.leavesPerRun)).toEqual(digest)
         const made = leaves.map(leaf => new Uint8Array(leaf.length))
         let covered = 0
         for (let c = 0; c < operation.chunks; c++) {

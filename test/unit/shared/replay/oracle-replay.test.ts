@@ -1,5 +1,5 @@
 import { decodeManifest, jobNoise, type RunRequest } from '@apus/shared/machine'
-import { OracleRetrace, provingBundle } from '@apus/shared/replay'
+import { OracleReplay, provingBundle } from '@apus/shared/replay'
 import { expect, it } from 'vitest'
 import { CpuMachine } from '../../../../node/src/engine/cpu/cpu-machine.ts'
 import { pageLeaf } from '../../../../shared/src/machine/digests.ts'
@@ -28,17 +28,17 @@ async function ranTwice(shape: string, promptLength: number) {
   try {
     const result = await machine.run(request, never)
     const pages = await machine.pages([...request.prompt, ...result.tokens.slice(0, -1)], never)
-    return { proving, request, result, pages, oracle: await OracleRetrace.run(proving, request, never) }
+    return { proving, request, result, pages, oracle: await OracleReplay.run(proving, request, never) }
   } finally {
     await machine.close()
   }
 }
 
-const operationsAt = (run: OracleRetrace, position: number) =>
+const operationsAt = (run: OracleReplay, position: number) =>
   Array.from({ length: stageCount(run.terms, position) }, (_, stage) =>
     run.operations(position, stage).map(leaves => Buffer.concat(leaves).toString('base64')),
   )
-const pagesOf = (run: OracleRetrace) =>
+const pagesOf = (run: OracleReplay) =>
   Array.from(run.pageLeaves.keys(), index => Buffer.from(run.page(index)).toString('base64'))
 
 it.each([
@@ -46,38 +46,38 @@ it.each([
   ['grouped', 62],
   ['many heads', 130],
   ['segments', 65],
-])('a retrace of "%s" with the pages of an engine says what the oracle says', async (shape, promptLength) => {
+])('a replay of "%s" with the pages of an engine says what the oracle says', async (shape, promptLength) => {
   const { proving, request, result, pages, oracle } = await ranTwice(shape, promptLength)
-  const retrace = OracleRetrace.of(proving, request, result, pages)
-  expect(retrace.pageLeaves).toEqual(oracle.pageLeaves)
+  const replay = OracleReplay.of(proving, request, result, pages)
+  expect(replay.pageLeaves).toEqual(oracle.pageLeaves)
   const last = promptLength + result.tokens.length - 2
   const positions = [last, promptLength - 1, 64, 63, 1, 0]
   // Late ones first of the one, early ones first of the other, which computes all that lie before.
-  const said = positions.map(position => operationsAt(retrace, position))
+  const said = positions.map(position => operationsAt(replay, position))
   const right = positions.toReversed().map(position => operationsAt(oracle, position))
   expect(said).toEqual(right.toReversed())
-  expect(pagesOf(retrace)).toEqual(pagesOf(oracle))
+  expect(pagesOf(replay)).toEqual(pagesOf(oracle))
 })
 
-it('a retrace takes pages from the engine that are under its leaves, and computes no others', async () => {
+it('a replay takes pages from the engine that are under its leaves, and computes no others', async () => {
   const { proving, request, result, pages, oracle } = await ranTwice('many heads', 64)
   const right = [operationsAt(oracle, 65), pagesOf(oracle)]
   const wrong = pages.map((page, i) => (i === 1 ? new Uint8Array(page.length) : page))
 
-  const distrusting = OracleRetrace.of(proving, request, result, wrong)
+  const distrusting = OracleReplay.of(proving, request, result, wrong)
   await distrusting.prepare(65, never)
   expect([operationsAt(distrusting, 65), pagesOf(distrusting)]).toEqual(right)
 
-  const misled = OracleRetrace.of(proving, request, { ...result, pageLeaves: wrong.map(pageLeaf) }, wrong)
+  const misled = OracleReplay.of(proving, request, { ...result, pageLeaves: wrong.map(pageLeaf) }, wrong)
   expect(misled.page(1)).toEqual(wrong[1])
   await expect(misled.prepare(65, never)).rejects.toMatchObject({ code: 'engine-wrong' })
   expect(operationsAt(misled, 65)).not.toEqual(right[0])
 })
 
-it('a retrace that reads other tokens says what a run does to which they are the prompt', async () => {
+it('a replay that reads other tokens says what a run does to which they are the prompt', async () => {
   const { proving, request, pages, oracle } = await ranTwice('grouped', 40)
   const tokens = oracle.tokens.map((token, i) => (i === 1 ? token + 1 : token))
-  const other = await OracleRetrace.run(
+  const other = await OracleReplay.run(
     proving,
     { ...request, prompt: [...request.prompt, ...tokens.slice(0, -1)], maxTokens: 1 },
     never,

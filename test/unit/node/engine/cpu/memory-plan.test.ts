@@ -17,7 +17,7 @@ const SLOTS = 5
 
 /** Every area of every shard as [from, to). */
 function areas(m: Manifest, plan: MemoryPlan): [number, number][][] {
-  const { columns, heads, sequences } = plan.limits
+  const { columns, choosing, sequences } = plan.limits
   const rows = Math.max((m.heads + 2 * m.kvHeads) * m.headSize, 2 * m.hidden)
   const shards = plan.shards.map((s): [number, number][] => [
     [0, Number(kernels.TABLES_END.value)],
@@ -49,15 +49,15 @@ function areas(m: Manifest, plan: MemoryPlan): [number, number][][] {
   const { gains, settings, logits, masses } = plan.head
   shards[plan.head.shard]?.push(
     [gains, gains + m.width * 4],
-    [settings, settings + heads * SETTINGS_WORDS * 4],
-    [logits, logits + heads * m.vocab * 4],
+    [settings, settings + choosing * SETTINGS_WORDS * 4],
+    [logits, logits + choosing * m.vocab * 4],
     ...masses.map((at): [number, number] => [at, at + m.vocab * 4]),
   )
   return shards
 }
 
 describe('a memory plan', () => {
-  const limits: Limits = { columns: 7, heads: 3, sequences: 4, positions: 300, threads: 3 }
+  const limits: Limits = { columns: 7, choosing: 3, sequences: 4, positions: 300, threads: 3 }
   for (const shape of AWKWARD_SHAPES) {
     const m = { ...manifestOf(shape), layers: 4 }
     const one = planMemory(m, limits, SLOTS, kernels)

@@ -1,18 +1,18 @@
 import { digest } from '@apus/shared/hashing'
 import type { JobId, JobState } from '@apus/shared/protocol'
 import { expect, test } from 'vitest'
-import { StageWatch } from '../../../../coordinator/src/rounds/stage-watch.ts'
+import { PhaseWatch } from '../../../../coordinator/src/rounds/phase-watch.ts'
 import { blankJob } from '../../../support/contract-model.ts'
 
 const walk = (...steps: [JobState, number][]) => {
   const left: [string, number][] = []
-  const watch = new StageWatch((stage, ms) => left.push([stage, ms]))
+  const watch = new PhaseWatch((phase, ms) => left.push([phase, ms]))
   const job = blankJob(digest('test/job') as JobId, 1, 0)
   for (const [state, at] of steps) watch.see({ ...job, state }, at)
   return left
 }
 
-test('each stage is measured when it is left', () => {
+test('each phase is measured when it is left', () => {
   expect(
     walk(
       ['submitted', 0],
