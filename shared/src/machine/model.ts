@@ -11,13 +11,6 @@ export interface BundleReader {
   leaf(index: number): Uint8Array
 }
 
-interface LayerTensors {
-  readonly qkv: Tensor
-  readonly o: Tensor
-  readonly gateUp: Tensor
-  readonly down: Tensor
-}
-
 /** Weights whose tiles stay decoded: whole small models, and little enough of large ones to hold several at a time. */
 const KEPT_WEIGHTS = 2 ** 27
 

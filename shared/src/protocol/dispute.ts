@@ -124,7 +124,6 @@ export const disputeView = z.object({
 })
 
 export type DisputeView = z.infer<typeof disputeView>
-type DisputeState = DisputeView['state']
 
 /** What a revealed seat claims: its result without what the job fixes. */
 export const revealedResult = z.object({
