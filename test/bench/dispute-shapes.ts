@@ -5,7 +5,6 @@ import { encodeTokens, type SamplerSettings } from '@apus/shared/protocol'
 import { firstLevel, shownNodes, showsOperations } from '../../shared/src/dispute/trees.ts'
 import { planStage, stageCount } from '../../shared/src/machine/plan.ts'
 import type { RunTerms } from '../../shared/src/machine/plan-parts.ts'
-import { isAdvice, showsValues } from '../../shared/src/machine/steps.ts'
 import { LEVEL_STEP } from '../../shared/src/protocol/dispute.ts'
 import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
 import { type Lua, loadInAos, loadInPlainLua } from '../support/lua-modules.ts'
@@ -215,7 +214,7 @@ function dispute(
   const { layers, kvHeads, headSize } = manifest
   const stages = stageCount(terms, position)
   const operations = Array.from({ length: stages }, (_, n) => planStage(terms, position, n)).flat()
-  const advice = operations.filter(isAdvice).length
+  const advice = operations.filter(operation => operation.advice).length
   const leaf = (bytes: number) => ({ leaf: zeros(bytes), path: pathOf(count) })
   const promptLeaves = Math.ceil(promptLength / 64)
   const pairs = Math.ceil((promptLength + count - 1) / 64) * layers * kvHeads
@@ -240,7 +239,7 @@ function dispute(
     ...(operation.name === 'link'
       ? []
       : [
-          showsValues(operation)
+          operation.shown === 'values'
             ? { values: zeros(values.reduce((a, b) => a + b, 0)) }
             : { leaves: hashes(operation.leaves) },
         ]),

@@ -4,7 +4,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { proven } from '../../shared/src/dispute/message.ts'
 import { stepInputs } from '../../shared/src/dispute/step-inputs.ts'
 import { planStage, stageCount } from '../../shared/src/machine/plan.ts'
-import { isAdvice } from '../../shared/src/machine/steps.ts'
 import { stageValues } from '../../shared/src/replay/stage-values.ts'
 import { APUS, addressOf } from '../support/contracts.ts'
 import { BASE_PRICE, TOKEN_PRICE } from '../support/contracts-cast.ts'
@@ -128,7 +127,7 @@ const every = (what: string, position: number): Challenger => ({
     let bonds = 0
     for (let stage = 0; stage < stageCount(terms, position); stage++) {
       for (const [k, operation] of planStage(terms, position, stage).entries()) {
-        if (isAdvice(operation)) continue
+        if (operation.advice) continue
         const id = await open(scene, { Position: String(position) })
         const ended = await drive(scene.trial, id, scene.accused, towards(scene, stage, k), scene.traffic)
         expect([operation.name, ended]).toEqual([operation.name, { state: 'refuted', refusals: [] }])

@@ -9,18 +9,14 @@ local merkle = require('apus.codec.merkle')
 local models = require('apus.registry.models')
 local plan = require('apus.machine.plan')
 local refusal = require('apus.intake.refusal')
+local sizes = require('apus.machine.sizes')
 local state = require('apus.state.state')
 local trees = require('apus.disputes.trees')
 
 local answers = {}
 
-local VALUE, RUN = 'apus.machine.1/value', 'apus.machine.1/run'
-local CHECKPOINT, PIECE, PAGE = 'apus.machine.1/checkpoint', 'apus/answer-piece', 'apus.machine.1/page'
-local CHECKPOINT_BYTES = 41
 --- Operations of a position that one answer shows with its stages; beyond that they are asked for stage by stage.
 local MAX_OPERATIONS = 1024
---- Operations of which only one output is legal: a byte of 1.
-local CHECKS = { link = true, ['topk.check'] = true, ['topp.check'] = true }
 
 local function manifestOf(job)
   return models.get(job.model).manifest
@@ -91,13 +87,13 @@ function answers.readLevel(d, job, seat, fields)
 end
 
 local function pageBytes(m)
-  return plan.PAGE * (1 + 2 * m.headSize)
+  return sizes.PAGE_ROWS * (1 + 2 * m.headSize)
 end
 
 --- Whether no row from `rows` on is written.
 local function endsAt(page, rows, headSize)
-  if rows >= plan.PAGE then return true end
-  local exponents, values = page:sub(rows + 1, plan.PAGE), page:sub(plan.PAGE + rows * 2 * headSize + 1)
+  if rows >= sizes.PAGE_ROWS then return true end
+  local exponents, values = page:sub(rows + 1, sizes.PAGE_ROWS), page:sub(sizes.PAGE_ROWS + rows * 2 * headSize + 1)
   return not exponents:find('[^%z]') and not values:find('[^%z]')
 end
 
@@ -107,13 +103,13 @@ function answers.readPages(d, job, seat, fields)
   if #k ~= pageBytes(m) or #v ~= pageBytes(m) then
     refusal.raise('wrong-pages', 'A page has ' .. pageBytes(m) .. ' bytes.')
   end
-  local leaf = merkle.leaf(PAGE, v)
+  local leaf = merkle.leaf(sizes.PAGE, v)
   table.insert(path, 1, leaf)
   local leaves, proven = plan.pageLeaves(m, answers.fed(job, seat)), { leaf = k, path = path }
-  if not payload.stands(seat.result.kvRoot, leaves, 2 * d.pages, PAGE, proven) then
+  if not payload.stands(seat.result.kvRoot, leaves, 2 * d.pages, sizes.PAGE, proven) then
     refusal.raise('wrong-pages', 'The pages do not stand there under the K/V root.')
   end
-  local written = answers.fed(job, seat) - d.pages // (m.layers * m.kvHeads) * plan.PAGE
+  local written = answers.fed(job, seat) - d.pages // (m.layers * m.kvHeads) * sizes.PAGE_ROWS
   if not (endsAt(k, written, m.headSize) and endsAt(v, written, m.headSize)) then
     refusal.raise('wrong-pages', 'The pages have rows of positions that were never fed.')
   end
@@ -124,14 +120,14 @@ end
 local function checkCheckpoint(d, job, seat, fields, digests, layersOf)
   local index, count = d.position - job.promptLength + 1, seat.result.count
   local checkpoint, piece = payload.leafIn(fields, 'checkpoint'), payload.leafIn(fields, 'piece')
-  if #checkpoint.leaf ~= CHECKPOINT_BYTES
-    or not payload.stands(seat.result.checkpointRoot, count, index, CHECKPOINT, checkpoint) then
+  if #checkpoint.leaf ~= sizes.CHECKPOINT_BYTES
+    or not payload.stands(seat.result.checkpointRoot, count, index, sizes.CHECKPOINT, checkpoint) then
     refusal.raise('wrong-checkpoint', 'The checkpoint does not stand there under its root.')
   end
-  if not payload.stands(seat.result.answerRoot, count, index, PIECE, piece) then
+  if not payload.stands(seat.result.answerRoot, count, index, sizes.PIECE, piece) then
     refusal.raise('wrong-checkpoint', 'The piece does not stand there under the answer root.')
   end
-  local chosen = merkle.bytes({ merkle.leaf(VALUE, checkpoint.leaf:sub(5, 9)) })
+  local chosen = merkle.bytes({ merkle.leaf(sizes.VALUE, checkpoint.leaf:sub(5, 9)) })
   if digests[layersOf + 1] ~= checkpoint.leaf:sub(10) or digests[layersOf + 2] ~= chosen then
     refusal.raise('wrong-stages', 'The stages do not give the checkpoint.')
   end
@@ -148,7 +144,7 @@ local function checkAdvice(list, digests, fields)
     if operation.advice then
       local leaf = shown:sub(at, at + operation.bytesOf(0) - 1)
       at = at + operation.bytesOf(0)
-      if merkle.bytes({ merkle.leaf(VALUE, leaf) }) ~= digests[i] then
+      if merkle.bytes({ merkle.leaf(sizes.VALUE, leaf) }) ~= digests[i] then
         wrongOperations('The advice does not give its digest.')
       end
     end
@@ -214,7 +210,7 @@ local function operationDigest(operation, hashes)
   local roots = {}
   for run = 1, operation.runs do
     local first = (run - 1) * operation.runLength
-    roots[run] = merkle.leaf(RUN, merkle.bytes(table.move(hashes, first + 1, first + operation.runLength, 1, {})))
+    roots[run] = merkle.leaf(sizes.RUN, merkle.bytes(table.move(hashes, first + 1, first + operation.runLength, 1, {})))
   end
   return merkle.bytes(roots)
 end
@@ -224,7 +220,7 @@ local function hashesOf(operation, values)
   local hashes, at = {}, 1
   for leaf = 0, operation.leaves - 1 do
     local size = operation.bytesOf(leaf)
-    hashes[leaf + 1] = merkle.leaf(VALUE, values:sub(at, at + size - 1))
+    hashes[leaf + 1] = merkle.leaf(sizes.VALUE, values:sub(at, at + size - 1))
     at = at + size
   end
   if at ~= #values + 1 then refusal.raise('wrong-chunks', 'The values have another length.') end
@@ -264,10 +260,10 @@ end
 --- The leaves of a check that the accused says is held: no other value has this digest.
 function answers.keepCheck(d, job)
   local operation = answers.operationOf(d, job)
-  if not CHECKS[operation.kind] then return end
+  if not operation.check then return end
   local leaves = {}
   for i = 1, operation.leaves do
-    leaves[i] = merkle.leaf(VALUE, '\1')
+    leaves[i] = merkle.leaf(sizes.VALUE, '\1')
   end
   if merkle.bytes(leaves) ~= answers.found(d, answers.operationsKey(d)).digests[d.operation + 1] then return end
   local fields = { leaves = encoding.toBase64(table.concat(leaves)) }

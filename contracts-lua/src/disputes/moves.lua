@@ -7,16 +7,15 @@ local dispute = require('apus.disputes.dispute')
 local seatAnswers = require('apus.jobs.seat-answers')
 local jobs = require('apus.jobs.jobs')
 local models = require('apus.registry.models')
-local plan = require('apus.machine.plan')
 local referee = require('apus.referee.referee')
 local refusal = require('apus.intake.refusal')
+local sizes = require('apus.machine.sizes')
 local state = require('apus.state.state')
 local trees = require('apus.disputes.trees')
 
 local moves = {}
 
-local PROMPT = 'apus.machine.1/prompt'
-local PROMPT_LEAF_BYTES = 256
+local PROMPT_LEAF_BYTES = sizes.PROMPT_LEAF_TOKENS * 4
 
 local function manifestOf(job)
   return models.get(job.model).manifest
@@ -92,7 +91,7 @@ local function promptLength(job, m, fields)
   local count = payload.count(fields.prompt, 'count', m.context)
   local length = (count - 1) * (PROMPT_LEAF_BYTES // 4) + #proven.leaf // 4
   local isLast = #proven.leaf > 0 and #proven.leaf <= PROMPT_LEAF_BYTES and #proven.leaf % 4 == 0
-    and payload.stands(job.promptTokens, count, count - 1, PROMPT, proven)
+    and payload.stands(job.promptTokens, count, count - 1, sizes.PROMPT, proven)
   if not isLast or length > m.context then
     refusal.raise('wrong-prompt', 'This is not the last leaf of the prompt tree.')
   end
@@ -103,7 +102,7 @@ local TREES = { checkpoints = true, pages = true, answer = true }
 
 --- What the challenger points at: a position, a pair of pages, or a tree of which it knows no leaves.
 local function openingOf(tags, m, positions)
-  local pages = (positions + plan.PAGE - 1) // plan.PAGE
+  local pages = sizes.over(positions, sizes.PAGE_ROWS)
   local given = 0
   for _, name in ipairs({ 'Position', 'Page', 'Tree' }) do
     if tags[name] then given = given + 1 end
@@ -192,8 +191,8 @@ end
 function moves.pickRow(input)
   local d, job, seat = due(input, 'Pick-Row')
   local m = manifestOf(job)
-  local row = picked(input.tags, 'Row', 0, plan.PAGE - 1)
-  local position = d.pages // (m.layers * m.kvHeads) * plan.PAGE + row
+  local row = picked(input.tags, 'Row', 0, sizes.PAGE_ROWS - 1)
+  local position = d.pages // (m.layers * m.kvHeads) * sizes.PAGE_ROWS + row
   if position > answers.fed(job, seat) - 1 then outOfRange('Row') end
   dispute.moved(d)
   askStages(d, position)

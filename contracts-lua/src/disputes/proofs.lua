@@ -8,14 +8,11 @@ local layout = require('apus.machine.layout')
 local models = require('apus.registry.models')
 local refusal = require('apus.intake.refusal')
 local results = require('apus.jobs.results')
+local sizes = require('apus.machine.sizes')
 
 local proofs = {}
 
-local CHECKPOINT, PIECE = 'apus.machine.1/checkpoint', 'apus/answer-piece'
-local PROMPT, BUNDLE = 'apus.machine.1/prompt', 'apus.machine.1/bundle'
-local CHECKPOINT_BYTES = 41
-local PROMPT_LEAF_BYTES = 256
-local PIECES_PER_LEAF = 64
+local PROMPT_LEAF_BYTES = sizes.PROMPT_LEAF_TOKENS * 4
 local MAX_FLAG = 4
 --- Stop flags of each finish: a stop token or string, the most tokens or the context.
 local FINISH_OF_FLAG = { 'stop', 'stop', 'length', 'length' }
@@ -35,7 +32,7 @@ end
 
 --- Whether a checkpoint cannot stand at its place, whatever was computed.
 local function isBroken(leaf, index, result, tokens)
-  if #leaf ~= CHECKPOINT_BYTES then return true end
+  if #leaf ~= sizes.CHECKPOINT_BYTES then return true end
   local number, token, flag = string.unpack('<I4I4B', leaf)
   if number ~= index or token ~= results.token(tokens, index) or flag > MAX_FLAG then return true end
   if index < result.count - 1 then return flag ~= 0 end
@@ -45,7 +42,8 @@ end
 local function brokenPrompt(job, m, index, result, fields)
   local count = payload.count(fields, 'count', 0xffffffff)
   local proven = payload.leaf(fields)
-  if index >= count or not payload.stands(job.promptTokens, count, index, PROMPT, proven) then wrongPath('leaf') end
+  local stands = index < count and payload.stands(job.promptTokens, count, index, sizes.PROMPT, proven)
+  if not stands then wrongPath('leaf') end
   local leaf, isLast = proven.leaf, index == count - 1
   if #leaf % 4 ~= 0 or #leaf == 0 or #leaf > PROMPT_LEAF_BYTES then return true end
   if not isLast and #leaf < PROMPT_LEAF_BYTES then return true end
@@ -73,7 +71,7 @@ function proofs.structure(input)
     proven = brokenPrompt(job, m, index, seat.result, fields)
   else
     local checkpoint = payload.leaf(fields)
-    mustStand(seat.result.checkpointRoot, seat.result.count, index, CHECKPOINT, checkpoint, 'checkpoint')
+    mustStand(seat.result.checkpointRoot, seat.result.count, index, sizes.CHECKPOINT, checkpoint, 'checkpoint')
     proven = isBroken(checkpoint.leaf, index, seat.result, job.tokens[seat.result.tokenDigest])
   end
   if not proven then nothing('The leaf breaks no rule.') end
@@ -98,12 +96,12 @@ function proofs.answer(input)
   local fields, result = payload.fields(input.data), seat.result
   local index = check.integer(input.tags, 'Index', 0, result.count - 1)
   local piece, pieces = payload.leafIn(fields, 'piece'), payload.leafIn(fields, 'pieces')
-  mustStand(result.answerRoot, result.count, index, PIECE, piece, 'piece')
+  mustStand(result.answerRoot, result.count, index, sizes.PIECE, piece, 'piece')
   local token = results.token(job.tokens[result.tokenDigest], index)
-  local of, block = layout.of(m), token // PIECES_PER_LEAF
-  mustStand(job.model, of.leafCount, of.pieces + block, BUNDLE, pieces, 'leaf of pieces')
-  local count = math.min(PIECES_PER_LEAF, m.vocab - block * PIECES_PER_LEAF)
-  local own = pieceAt(pieces.leaf, count, token % PIECES_PER_LEAF)
+  local of, block = layout.of(m), token // sizes.PIECES_PER_LEAF
+  mustStand(job.model, of.leafCount, of.pieces + block, sizes.BUNDLE, pieces, 'leaf of pieces')
+  local count = math.min(sizes.PIECES_PER_LEAF, m.vocab - block * sizes.PIECES_PER_LEAF)
+  local own = pieceAt(pieces.leaf, count, token % sizes.PIECES_PER_LEAF)
   if not own or own == piece.leaf then nothing('The piece is that of the token.') end
   dispute.convict(job, seat, input.from, input.id)
 end

@@ -10,9 +10,9 @@ local layout = require('apus.machine.layout')
 local models = require('apus.registry.models')
 local refusal = require('apus.intake.refusal')
 local rounds = require('apus.jobs.rounds')
+local sizes = require('apus.machine.sizes')
 local state = require('apus.state.state')
 
-local BUNDLE = 'apus.machine.1/bundle'
 --- Jobs and disputes that one message ends.
 local BATCH = 16
 
@@ -40,7 +40,7 @@ deadlines.handle('void', function(entry)
 end)
 
 local function mustStand(model, index, proven)
-  if not payload.stands(model.id, layout.of(model.manifest).leafCount, index, BUNDLE, proven) then
+  if not payload.stands(model.id, layout.of(model.manifest).leafCount, index, sizes.BUNDLE, proven) then
     refusal.raise('wrong-path', 'The leaf does not stand there under the model.')
   end
 end

@@ -8,11 +8,11 @@ local models = require('apus.registry.models')
 local parameters = require('apus.state.parameters')
 local publish = require('apus.aos.publish')
 local refusal = require('apus.intake.refusal')
+local sizes = require('apus.machine.sizes')
 local state = require('apus.state.state')
 
 local results = {}
 
-local PIECE = 'apus/answer-piece'
 local TOKEN_BYTES = 4
 local FINISHES = { stop = true, length = true }
 
@@ -109,7 +109,7 @@ local function inline(job, result, data)
       refusal.raise('answer-too-large', 'An answer in a message has at most ' .. parameters.maxInlineAnswer
         .. ' bytes; store it and send its Answer-Id.')
     end
-    pieces[i], leaves[i] = piece, merkle.leaf(PIECE, piece)
+    pieces[i], leaves[i] = piece, merkle.leaf(sizes.PIECE, piece)
   end
   if merkle.root(leaves) ~= result.answerRoot then mismatch('The pieces do not have the Answer-Root.') end
   return { text = textOf(job, pieces), pieces = list }

@@ -2,12 +2,13 @@
 local numbers = require('apus.machine.numbers')
 local rows = require('apus.machine.rows')
 local scalars = require('apus.machine.scalars')
+local sizes = require('apus.machine.sizes')
 
 local bitlen, exp2n, rs, sat = numbers.bitlen, scalars.exp2n, numbers.rs, numbers.sat
 
 local attention = {}
 
-local PAGE = 64
+local PAGE = sizes.PAGE_ROWS
 
 local function pack(m, e, sum, acc)
   return string.pack('<i4I1I4', m, e, sum) .. numbers.writeI32(acc)

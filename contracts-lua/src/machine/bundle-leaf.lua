@@ -2,12 +2,11 @@
 local layout = require('apus.machine.layout')
 local linear = require('apus.machine.linear')
 local numbers = require('apus.machine.numbers')
+local sizes = require('apus.machine.sizes')
 
 local bundleLeaf = {}
 
-local LEAF_VALUES, PIECES_PER_LEAF, TOKENIZER_LEAF = 1024, 64, 16384
 local FREQUENCY_BITS = 44
-local MAX_PIECE = 256
 local LAYER_TENSORS = { 'qkv', 'o', 'gateUp', 'down' }
 
 local function frequencies(m, bytes)
@@ -19,7 +18,7 @@ local function frequencies(m, bytes)
 end
 
 local function gains(m, leaf, bytes)
-  if #bytes ~= 4 * math.min(LEAF_VALUES, m.width - leaf * LEAF_VALUES) then return false end
+  if #bytes ~= 4 * math.min(sizes.LEAF_VALUES, m.width - leaf * sizes.LEAF_VALUES) then return false end
   for at = 1, #bytes, 4 do
     if math.abs(string.unpack('<i4', bytes, at)) > numbers.SAT then return false end
   end
@@ -33,12 +32,12 @@ local function tile(m, place, segment, bytes, isEmbedded)
 end
 
 local function pieces(m, leaf, bytes)
-  local count = math.min(PIECES_PER_LEAF, m.vocab - leaf * PIECES_PER_LEAF)
+  local count = math.min(sizes.PIECES_PER_LEAF, m.vocab - leaf * sizes.PIECES_PER_LEAF)
   if #bytes < 2 * count then return false end
   local size = 2 * count
   for i = 0, count - 1 do
     local length = string.unpack('<I2', bytes, 2 * i + 1)
-    if length > MAX_PIECE then return false end
+    if length > sizes.MAX_PIECE_BYTES then return false end
     size = size + length
   end
   return size == #bytes
@@ -112,9 +111,9 @@ function bundleLeaf.isLegal(m, index, bytes)
   end
   if index < of.pieces then return gains(m, (index - layout.gains(of, 0)) % of.gainLeaves, bytes) end
   local block = index - of.pieces
-  local pieceLeaves = (m.vocab + PIECES_PER_LEAF - 1) // PIECES_PER_LEAF
+  local pieceLeaves = (m.vocab + sizes.PIECES_PER_LEAF - 1) // sizes.PIECES_PER_LEAF
   if block < pieceLeaves then return pieces(m, block, bytes) end
-  return #bytes == math.min(TOKENIZER_LEAF, m.tokenizerBytes - (block - pieceLeaves) * TOKENIZER_LEAF)
+  return #bytes == math.min(sizes.TOKENIZER_LEAF, m.tokenizerBytes - (block - pieceLeaves) * sizes.TOKENIZER_LEAF)
 end
 
 return bundleLeaf

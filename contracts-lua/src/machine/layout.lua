@@ -1,30 +1,21 @@
 --- The order of a bundle's leaves, which follows from its manifest (shared/src/machine/SPEC.md §5).
+local sizes = require('apus.machine.sizes')
+local over = sizes.over
 local layout = {}
 
-local LEAF_VALUES = 1024
-local GROUP = 32
-local SEGMENT = 8192
-local TILE_WEIGHTS = 16384
-local MAX_TILE_ROWS = 64
-local PIECES_PER_LEAF = 64
-local TOKENIZER_LEAF = 16384
 local MANIFEST, FREQUENCIES, FIRST_GAIN = 0, 1, 2
 
-local function over(n, size)
-  return (n + size - 1) // size
-end
-
 local function tileRows(columns)
-  local width = math.min(over(columns, GROUP) * GROUP, SEGMENT)
-  local rows = MAX_TILE_ROWS
-  while rows * width > TILE_WEIGHTS do
+  local width = math.min(over(columns, sizes.GROUP) * sizes.GROUP, sizes.SEGMENT)
+  local rows = sizes.MAX_TILE_ROWS
+  while rows * width > sizes.TILE_WEIGHTS do
     rows = rows // 2
   end
   return rows
 end
 
 local function tensor(rows, columns, planes)
-  local perTile, segments = tileRows(columns), over(columns, SEGMENT)
+  local perTile, segments = tileRows(columns), over(columns, sizes.SEGMENT)
   return {
     rows = rows,
     columns = columns,
@@ -45,7 +36,7 @@ end
 --- @return table layout { frequencies, gainLeaves, embedding, output, leafCount } for `gains`, `layer` and `tile`
 function layout.of(m)
   local attention = m.heads * m.headSize
-  local gainLeaves = over(m.width, LEAF_VALUES)
+  local gainLeaves = over(m.width, sizes.LEAF_VALUES)
   local next = FIRST_GAIN + gainLeaves * (2 * m.layers + 1)
   local embedding = not m.tied and tensor(m.vocab, m.width, m.planes.output)
   local output = tensor(m.vocab, m.width, m.planes.output)
@@ -69,7 +60,7 @@ function layout.of(m)
     perLayer = perLayer,
     layerLeaves = layerLeaves,
     pieces = pieces,
-    leafCount = pieces + over(m.vocab, PIECES_PER_LEAF) + over(m.tokenizerBytes, TOKENIZER_LEAF),
+    leafCount = pieces + over(m.vocab, sizes.PIECES_PER_LEAF) + over(m.tokenizerBytes, sizes.TOKENIZER_LEAF),
   }
 end
 
@@ -100,13 +91,13 @@ end
 --- @return table { leaf, row = first row, rows, columns = padded to 32, used = columns before padding }
 function layout.tile(of, row, segment)
   local block = row // of.tileRows
-  local first, from = block * of.tileRows, segment * SEGMENT
+  local first, from = block * of.tileRows, segment * sizes.SEGMENT
   return {
     leaf = of.first + block * of.segments + segment,
     row = first,
     rows = math.min(of.tileRows, of.rows - first),
-    columns = math.min(SEGMENT, over(of.columns, GROUP) * GROUP - from),
-    used = math.min(SEGMENT, of.columns - from),
+    columns = math.min(sizes.SEGMENT, over(of.columns, sizes.GROUP) * sizes.GROUP - from),
+    used = math.min(sizes.SEGMENT, of.columns - from),
   }
 end
 

@@ -1,12 +1,12 @@
 --- Rows of a tile times an A8 vector, and rows of the embedding (shared/src/machine/SPEC.md §3.1, §3.2, §5).
 local numbers = require('apus.machine.numbers')
+local sizes = require('apus.machine.sizes')
 
 local sat, rs = numbers.sat, numbers.rs
 
 local linear = {}
 
-local GROUP = 32
-local BLOCK = 256
+local GROUP, BLOCK = sizes.GROUP, sizes.A8_BLOCK
 local MAX_MULTIPLIER, MAX_SHIFT = 2047, 56
 local MIN_EMBED_SHIFT, MAX_EMBED_SHIFT = -12, 30
 

@@ -1,5 +1,6 @@
 --- The first leaf of a bundle: what a model is, within the limits of the machine (shared/src/machine/SPEC.md §5).
 local cbor = require('apus.codec.cbor')
+local sizes = require('apus.machine.sizes')
 
 local manifest = {}
 
@@ -9,7 +10,7 @@ local MAX_STOPS = 64
 local MAX_OPERATIONS = 128
 local MAX_ATTENTION = 8192
 --- Positions of a group of pages, heads of an operation, values of an operation.
-local GROUP_POSITIONS, HEAD_SET, OPERATION_VALUES = 4096, 16, 8192
+local GROUP_POSITIONS = sizes.GROUP_PAGES * sizes.PAGE_ROWS
 
 local INTEGERS = {
   machine = { 1, 1 },
@@ -61,19 +62,15 @@ local function areStops(list, vocab)
   return true
 end
 
-local function over(n, size)
-  return (n + size - 1) // size
-end
-
 --- Operations of a layer stage at a position.
 --- @param m table manifest
 --- @param position integer
 --- @return integer
 function manifest.layerOperations(m, position)
-  local sets, groups = over(m.heads, HEAD_SET), position // GROUP_POSITIONS + 1
-  local segments = over(m.hidden, OPERATION_VALUES)
-  local qkv = over((m.heads + 2 * m.kvHeads) * m.headSize, OPERATION_VALUES)
-  local gateUp = over(2 * m.hidden, OPERATION_VALUES)
+  local sets, groups = sizes.over(m.heads, sizes.HEAD_SET), position // GROUP_POSITIONS + 1
+  local segments = sizes.over(m.hidden, sizes.OPERATION_VALUES)
+  local qkv = sizes.over((m.heads + 2 * m.kvHeads) * m.headSize, sizes.OPERATION_VALUES)
+  local gateUp = sizes.over(2 * m.hidden, sizes.OPERATION_VALUES)
   return 3 + qkv + 2 + groups * sets + sets + 3 + 3 + gateUp + 1 + (segments > 1 and segments + 1 or 1)
 end
 

@@ -2,12 +2,13 @@
 local numbers = require('apus.machine.numbers')
 local quantizer = require('apus.machine.quantizer')
 local scalars = require('apus.machine.scalars')
+local sizes = require('apus.machine.sizes')
 
 local bitlen, mulrs, rs = numbers.bitlen, numbers.mulrs, numbers.rs
 
 local norm = {}
 
-local BLOCK = 32
+local BLOCK = sizes.NORM_BLOCK
 
 --- @param x integer[] one leaf of the residual, at most 1024 values
 --- @return string per block of 32: u8 s ‖ u32 Q

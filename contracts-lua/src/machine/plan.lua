@@ -1,25 +1,18 @@
 --- The plan of the machine (shared/src/machine/SPEC.md §6): which operations a stage of a position has, in their order,
 --- of which leaves each value consists and in which chunks it is recomputed.
 local layout = require('apus.machine.layout')
+local sizes = require('apus.machine.sizes')
 
 local plan = {}
 
-local LEAF_VALUES, OPERATION_VALUES, SEGMENT = 1024, 8192, 8192
-local A8_BLOCK, NORM_BLOCK = 256, 32
-local PAGE, GROUP_PAGES, HEAD_SET = 64, 64, 16
-local TOKEN_TILE = 1024
+local over = sizes.over
+local LEAF_VALUES, OPERATION_VALUES = sizes.LEAF_VALUES, sizes.OPERATION_VALUES
+local PAGE, GROUP_PAGES, HEAD_SET = sizes.PAGE_ROWS, sizes.GROUP_PAGES, sizes.HEAD_SET
 local Q16_ONE = 65536
 
 plan.EMBED = 0
 --- Stands for the value of the previous stage where an operation's name would stand.
 plan.PREVIOUS = 'previous'
-plan.PAGE, plan.HEAD_SET = PAGE, HEAD_SET
-plan.LEAF_VALUES, plan.OPERATION_VALUES, plan.SEGMENT = LEAF_VALUES, OPERATION_VALUES, SEGMENT
-plan.TOKEN_TILE = TOKEN_TILE
-
-local function over(n, size)
-  return (n + size - 1) // size
-end
 
 --- @return boolean
 function plan.usesTopK(m, settings)
@@ -47,17 +40,17 @@ local function a8(values, planes)
     leaves = over(values, LEAF_VALUES),
     bytesOf = function(leaf)
       local count = math.min(LEAF_VALUES, values - leaf * LEAF_VALUES)
-      return count * planes + over(count, A8_BLOCK) * 4
+      return count * planes + over(count, sizes.A8_BLOCK) * 4
     end,
   }
 end
 
 local function normParts(values)
-  local blocks = over(values, NORM_BLOCK)
+  local blocks = over(values, sizes.NORM_BLOCK)
   return {
-    leaves = over(blocks, NORM_BLOCK),
+    leaves = over(blocks, sizes.NORM_BLOCK),
     bytesOf = function(leaf)
-      return math.min(NORM_BLOCK, blocks - leaf * NORM_BLOCK) * 5
+      return math.min(sizes.NORM_BLOCK, blocks - leaf * sizes.NORM_BLOCK) * 5
     end,
   }
 end
@@ -92,7 +85,7 @@ end
 
 --- A list of one leaf in which each tile of tokens has `bytes`.
 local function addTiles(list, name, kind, m, bytes)
-  local tiles = over(m.vocab, TOKEN_TILE)
+  local tiles = over(m.vocab, sizes.TILE_TOKENS)
   add(list, name, kind, equal(1, tiles * bytes), { chunks = tiles, chunkBytes = bytes })
 end
 
@@ -165,7 +158,7 @@ local function layerOperations(list, m, of, position, layer, whole)
   addNorm(list, m, 'n1', plan.PREVIOUS, 2 * layer, qkv.planes)
   addSlices(list, 'qkv', qkv, 'n1.quant')
   add(list, 'rows', 'row', equal(m.heads + 2 * m.kvHeads, 1 + 2 * m.headSize))
-  add(list, 'link', 'link', equal(2 * m.kvHeads, 1), { layer = layer })
+  add(list, 'link', 'link', equal(2 * m.kvHeads, 1), { layer = layer, check = true })
   if not whole then return end
   addAttention(list, m, position)
   for i = 1, #list do
@@ -191,13 +184,13 @@ local function headOperations(list, m, of, settings)
   if topK then
     add(list, 'topk.tau', 'advice', ranked, { advice = true })
     addTiles(list, 'topk.count', 'topk.count', m, 4)
-    add(list, 'topk.check', 'topk.check', equal(1, 1))
+    add(list, 'topk.check', 'topk.check', equal(1, 1), { check = true })
   end
   if topP then
     addTiles(list, 'topp.mass', 'topp.mass', m, 8)
     add(list, 'topp.tau', 'advice', ranked, { advice = true })
     addTiles(list, 'topp.before', 'topp.before', m, 8)
-    add(list, 'topp.check', 'topp.check', equal(1, 1))
+    add(list, 'topp.check', 'topp.check', equal(1, 1), { check = true })
   end
   if settings.temperature > 0 then
     addTiles(list, 'pick.tile', 'pick.tile', m, 8)
@@ -218,7 +211,7 @@ end
 --- The operations of a stage in their order; `index` finds one by its name. Each has `name`, `kind`, `leaves`,
 --- `bytesOf` (length of a leaf) and `chunks`; `runs` and `runLength` where leaves are grouped; `chunkBytes` where a
 --- chunk is less than a leaf, so that the value itself is asked for and not its leaves' hashes; `advice` where nothing
---- recomputes it.
+--- recomputes it; `check` where only a byte of 1 is legal.
 --- @param m table manifest
 --- @param settings table the job's sampler
 --- @param position integer

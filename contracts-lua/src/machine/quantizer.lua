@@ -1,7 +1,8 @@
 --- The A8 vector: i8 values with an integer scale per 256 (shared/src/machine/SPEC.md §1).
+local sizes = require('apus.machine.sizes')
 local quantizer = {}
 
-local BLOCK = 256
+local BLOCK = sizes.A8_BLOCK
 local SLICE = 128
 
 local function div(v, d)

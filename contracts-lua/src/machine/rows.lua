@@ -1,6 +1,7 @@
 --- Query, key and value rows of a head, and the pages that keep K and V (shared/src/machine/SPEC.md §1, §3.4, §4).
 local numbers = require('apus.machine.numbers')
 local scalars = require('apus.machine.scalars')
+local sizes = require('apus.machine.sizes')
 
 local sat, rs = numbers.sat, numbers.rs
 
@@ -8,7 +9,7 @@ local rows = {}
 
 rows.QUERY_LIMIT = 2047
 rows.CACHE_LIMIT = 32640
-local PAGE = 64
+local PAGE = sizes.PAGE_ROWS
 
 --- The values turned by the angle of the position, adjacent values a pair.
 --- @param values integer[] head size

@@ -3,6 +3,7 @@
 local digest = require('apus.codec.digest')
 local numbers = require('apus.machine.numbers')
 local scalars = require('apus.machine.scalars')
+local sizes = require('apus.machine.sizes')
 
 local mulrs, rs, sat = numbers.mulrs, numbers.rs, numbers.sat
 local exp2n, log2q, philox = scalars.exp2n, scalars.log2q, scalars.philox
@@ -12,7 +13,7 @@ local sampler = {}
 --- 2^32 * log2(e): the reciprocal of a temperature of one in Q16, in log2 units.
 local INVERSE_TEMPERATURE = 6196328019
 local RANKED = '<i4I4'
-local RANKED_BYTES = 8
+local RANKED_BYTES = sizes.RANKED_BYTES
 local NOBODY_VALUE, NOBODY_INDEX = -(1 << 31), (1 << 32) - 1
 
 local function before(value, index, otherValue, otherIndex)

@@ -2,9 +2,10 @@
 local numbers = require('apus.machine.numbers')
 local plan = require('apus.machine.plan')
 local sampler = require('apus.machine.sampler')
+local sizes = require('apus.machine.sizes')
 local stop = require('apus.machine.stop')
 
-local LEAF_VALUES, OPERATION_VALUES, TILE = plan.LEAF_VALUES, plan.OPERATION_VALUES, plan.TOKEN_TILE
+local LEAF_VALUES, OPERATION_VALUES, TILE = sizes.LEAF_VALUES, sizes.OPERATION_VALUES, sizes.TILE_TOKENS
 local TILES = OPERATION_VALUES // TILE
 
 local steps = {}

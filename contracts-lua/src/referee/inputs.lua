@@ -1,22 +1,20 @@
 --- The inputs of a step. A step asks for them one after the other; each answer is taken from the proof only after it
 --- was shown to be what the plan names: neighbouring leaves, at their place, under a digest that the accused gave, one
 --- of its roots, the prompt or the bundle.
+local bundleLeaf = require('apus.machine.bundle-leaf')
 local encoding = require('apus.codec.encoding')
 local layout = require('apus.machine.layout')
 local merkle = require('apus.codec.merkle')
 local plan = require('apus.machine.plan')
 local refusal = require('apus.intake.refusal')
+local sizes = require('apus.machine.sizes')
 local tree = require('apus.codec.merkle-proof')
 
 local inputs = {}
 local Reader = {}
 Reader.__index = Reader
 
-local VALUE, RUN = 'apus.machine.1/value', 'apus.machine.1/run'
-local BUNDLE, PROMPT = 'apus.machine.1/bundle', 'apus.machine.1/prompt'
-local PAGE, PIECE = 'apus.machine.1/page', 'apus/answer-piece'
-local PROMPT_TOKENS, TOKEN_BYTES = 64, 4
-local MAX_PIECE = 256
+local PROMPT_TOKENS, TOKEN_BYTES = sizes.PROMPT_LEAF_TOKENS, 4
 
 --- Raised when the accused's own commitment holds what no run of the machine holds.
 inputs.FAULT = {}
@@ -94,7 +92,7 @@ function Reader:value(name, first, count)
   if name ~= plan.PREVIOUS then
     operation, root = self:operation(name), self.step.operations[self.operations.index[name]]
   end
-  local of = { root = root, domain = VALUE, count = operation.leaves, bytesOf = operation.bytesOf }
+  local of = { root = root, domain = sizes.VALUE, count = operation.leaves, bytesOf = operation.bytesOf }
   local leaves = self:next('the value of ' .. name, of, first, count)
   if #leaves[1] ~= operation.bytesOf(first) then fault() end
   return leaves
@@ -105,9 +103,9 @@ end
 function Reader:run(name, run)
   local operation, input = self:operation(name), self:take('a run of ' .. name)
   local leaves = cut(input.leaf, run * operation.runLength, operation.runLength, operation.bytesOf)
-  local root = leaves and tree.root(operation.runLength, 0, hashes(VALUE, leaves), {})
+  local root = leaves and tree.root(operation.runLength, 0, hashes(sizes.VALUE, leaves), {})
   local digest = self.step.operations[self.operations.index[name]]
-  if not root or tree.root(operation.runs, run, { merkle.leaf(RUN, root) }, input.path) ~= digest then
+  if not root or tree.root(operation.runs, run, { merkle.leaf(sizes.RUN, root) }, input.path) ~= digest then
     refusal.raise('wrong-path', 'Input ' .. self.used .. ' is not proven to be that run of ' .. name .. '.')
   end
   if #input.leaf ~= operation.runLength * operation.bytesOf(0) then fault() end
@@ -115,14 +113,12 @@ function Reader:run(name, run)
 end
 
 --- A leaf of the bundle.
---- @param bytes integer its length
---- @param isLegal fun(leaf: string): boolean
 --- @return string
-function Reader:bundle(leaf, bytes, isLegal)
+function Reader:bundle(leaf)
   local root = encoding.fromBase64Url(self.step.job.model)
-  local of = { root = root, domain = BUNDLE, count = self.layout.leafCount }
+  local of = { root = root, domain = sizes.BUNDLE, count = self.layout.leafCount }
   local found = self:next('leaf ' .. leaf .. ' of the bundle', of, leaf, 1)[1]
-  if #found ~= bytes or not isLegal(found) then
+  if not bundleLeaf.isLegal(self.manifest, leaf, found) then
     refusal.raise('bad-bundle', 'Leaf ' .. leaf .. ' of the bundle is outside what the machine allows.')
   end
   return found
@@ -133,9 +129,9 @@ end
 function Reader:page(page, layer, head, kind)
   local m, step = self.manifest, self.step
   local count = plan.pageLeaves(m, step.job.promptLength + step.statement.count - 1)
-  local of = { root = encoding.fromBase64Url(step.statement.kvRoot), domain = PAGE, count = count }
+  local of = { root = encoding.fromBase64Url(step.statement.kvRoot), domain = sizes.PAGE, count = count }
   local found = self:next('page ' .. page .. ' of that head', of, plan.pageLeaf(m, page, layer, head, kind), 1)[1]
-  if #found ~= plan.PAGE * (1 + 2 * m.headSize) then fault() end
+  if #found ~= sizes.PAGE_ROWS * (1 + 2 * m.headSize) then fault() end
   return found
 end
 
@@ -145,8 +141,9 @@ local function promptTokens(self, from, to)
   local function bytesOf(leaf)
     return math.min(PROMPT_TOKENS, job.promptLength - leaf * PROMPT_TOKENS) * TOKEN_BYTES
   end
-  local count = (job.promptLength + PROMPT_TOKENS - 1) // PROMPT_TOKENS
-  local of = { root = encoding.fromBase64Url(job.promptTokens), domain = PROMPT, count = count, bytesOf = bytesOf }
+  local count = sizes.over(job.promptLength, PROMPT_TOKENS)
+  local root = encoding.fromBase64Url(job.promptTokens)
+  local of = { root = root, domain = sizes.PROMPT, count = count, bytesOf = bytesOf }
   local leaves = self:next('the prompt', of, first, last - first + 1)
   if #leaves[1] ~= bytesOf(first) then refusal.raise('bad-prompt', 'A leaf of the prompt has another length.') end
   local text = table.concat(leaves)
@@ -177,10 +174,10 @@ end
 --- @return string[]
 function Reader:pieces(from, to)
   local statement, out = self.step.statement, {}
-  local of = { root = encoding.fromBase64Url(statement.answerRoot), domain = PIECE, count = statement.count }
+  local of = { root = encoding.fromBase64Url(statement.answerRoot), domain = sizes.PIECE, count = statement.count }
   for n = from, to do
     local piece = self:next('piece ' .. n, of, n, 1)[1]
-    if #piece > MAX_PIECE then fault() end
+    if #piece > sizes.MAX_PIECE_BYTES then fault() end
     out[#out + 1] = piece
   end
   return out
@@ -188,7 +185,7 @@ end
 
 --- @return string hash of a value's leaf
 function inputs.valueHash(leaf)
-  return merkle.leaf(VALUE, leaf)
+  return merkle.leaf(sizes.VALUE, leaf)
 end
 
 return inputs

@@ -5,13 +5,12 @@ local layout = require('apus.machine.layout')
 local linear = require('apus.machine.linear')
 local norm = require('apus.machine.norm')
 local numbers = require('apus.machine.numbers')
-local plan = require('apus.machine.plan')
 local quantizer = require('apus.machine.quantizer')
 local rows = require('apus.machine.rows')
+local sizes = require('apus.machine.sizes')
 
-local LEAF_VALUES, OPERATION_VALUES, SEGMENT = plan.LEAF_VALUES, plan.OPERATION_VALUES, plan.SEGMENT
+local LEAF_VALUES, OPERATION_VALUES, SEGMENT = sizes.LEAF_VALUES, sizes.OPERATION_VALUES, sizes.SEGMENT
 local LEAVES, SEGMENT_LEAVES = OPERATION_VALUES // LEAF_VALUES, SEGMENT // LEAF_VALUES
-local MAX_FREQUENCY = 1 << 44
 
 local steps = {}
 
@@ -26,20 +25,14 @@ end
 
 local function tileOf(read, tensor, row, segment)
   local place = layout.tile(tensor, row, segment)
-  local tile = read:bundle(place.leaf, linear.bytes(place.rows, place.columns), function(bytes)
-    return linear.isLegal(bytes, place.rows, place.columns, place.used, segment)
-  end)
-  return tile, place
+  return read:bundle(place.leaf), place
 end
 
 steps['embed'] = function(read, _, chunk)
   local m, position = read.manifest, read.step.position
   local token = read:tokens(position, position)[1]
   local place = layout.tile(read.layout.embedding, token, 0)
-  local tile = read:bundle(place.leaf, linear.bytes(place.rows, place.columns), function(bytes)
-    return linear.isLegal(bytes, place.rows, place.columns, place.used, 0)
-      and linear.isEmbedding(bytes, place.rows, place.columns, m.formats.residual)
-  end)
+  local tile = read:bundle(place.leaf)
   local from = chunk * LEAF_VALUES
   local to = math.min(from + LEAF_VALUES, m.width)
   return numbers.writeI32(
@@ -59,14 +52,7 @@ end
 steps['norm.quant'] = function(read, operation, chunk)
   local x = leafOf(read, operation.x, chunk)
   local scale = read:value(operation.scale, 0, 1)[1]
-  local gains
-  read:bundle(layout.gains(read.layout, operation.norm) + chunk, #x * 4, function(leaf)
-    gains = integers(leaf)
-    for i = 1, #gains do
-      if math.abs(gains[i]) > numbers.SAT then return false end
-    end
-    return true
-  end)
+  local gains = integers(read:bundle(layout.gains(read.layout, operation.norm) + chunk))
   return norm.quant(x, scale, gains, operation.planes)
 end
 
@@ -103,14 +89,7 @@ steps['row'] = function(read, _, unit)
   local leaf = read:value('qkv.' .. from // OPERATION_VALUES, within // LEAF_VALUES, 1)[1]
   local head = numbers.readI32(leaf, within % LEAF_VALUES * 4 + 1, m.headSize)
   if unit < m.heads + m.kvHeads then
-    local frequencies = read:bundle(read.layout.frequencies, m.headSize * 4, function(bytes)
-      for at = 1, #bytes, 8 do
-        local f = string.unpack('<i8', bytes, at)
-        if f < 0 or f >= MAX_FREQUENCY then return false end
-      end
-      return true
-    end)
-    head = rows.rotate(head, frequencies, read.step.position)
+    head = rows.rotate(head, read:bundle(read.layout.frequencies), read.step.position)
   end
   return rows.encode(head, unit < m.heads and rows.QUERY_LIMIT or rows.CACHE_LIMIT)
 end
@@ -119,8 +98,8 @@ steps['link'] = function(read, operation, chunk)
   local m, position = read.manifest, read.step.position
   local head, kind = chunk // 2, chunk % 2
   local row = read:value('rows', m.heads + kind * m.kvHeads + head, 1)[1]
-  local page = read:page(position // plan.PAGE, operation.layer, head, kind)
-  return rows.ofPage(page, position % plan.PAGE, m.headSize) == row and '\1' or nil
+  local page = read:page(position // sizes.PAGE_ROWS, operation.layer, head, kind)
+  return rows.ofPage(page, position % sizes.PAGE_ROWS, m.headSize) == row and '\1' or nil
 end
 
 steps['page'] = function(read, operation, chunk)
@@ -131,7 +110,7 @@ steps['page'] = function(read, operation, chunk)
   local kvHead = head * m.kvHeads // m.heads
   local keys = read:page(page, operation.layer, kvHead, 0)
   local values = read:page(page, operation.layer, kvHead, 1)
-  local count = math.min(plan.PAGE, read.step.position + 1 - page * plan.PAGE)
+  local count = math.min(sizes.PAGE_ROWS, read.step.position + 1 - page * sizes.PAGE_ROWS)
   return attention.page(query, keys, values, count, m.headSize, m.formats.qk)
 end
 
@@ -141,7 +120,7 @@ steps['group'] = function(read, operation, chunk)
 end
 
 steps['out'] = function(read, _, head)
-  local groups = read:run('group.' .. head // plan.HEAD_SET, head % plan.HEAD_SET)
+  local groups = read:run('group.' .. head // sizes.HEAD_SET, head % sizes.HEAD_SET)
   return numbers.writeI32(attention.out(groups, read.manifest.headSize))
 end
 

@@ -8,11 +8,11 @@ local manifest = require('apus.machine.manifest')
 local parameters = require('apus.state.parameters')
 local publish = require('apus.aos.publish')
 local refusal = require('apus.intake.refusal')
+local sizes = require('apus.machine.sizes')
 local state = require('apus.state.state')
 
 local models = {}
 
-local BUNDLE = 'apus.machine.1/bundle'
 --- Share of a lost bond that the prover gets, in millionths.
 local HALF = 500000
 
@@ -52,7 +52,7 @@ function models.manifest(id, text)
   local found = manifest.read(leaf)
   if not found then refusal.raise('bad-manifest', 'The manifest is outside what the machine allows.') end
   local proven = { leaf = leaf, path = payload.hashes(fields, 'path') }
-  if not payload.stands(id, layout.of(found).leafCount, 0, BUNDLE, proven) then
+  if not payload.stands(id, layout.of(found).leafCount, 0, sizes.BUNDLE, proven) then
     refusal.raise('bad-manifest', 'The manifest is not the first leaf of a bundle with this id.')
   end
   return found

@@ -4,7 +4,6 @@ import { ApusError } from '../kit/errors.ts'
 import { pieceLeaf } from '../machine/digests.ts'
 import { planStage, stageCount } from '../machine/plan.ts'
 import { choosesAt } from '../machine/plan-parts.ts'
-import { isAdvice, showsValues } from '../machine/steps.ts'
 import { digestOfLeaves, valueLeaf } from '../machine/value-tree.ts'
 import type { DisputeView } from '../protocol/dispute.ts'
 import type { Replay } from '../replay/replay.ts'
@@ -101,7 +100,7 @@ function operationsOf(run: Replay, position: number, stage: number) {
 function adviceOf(run: Replay, position: number, stage: number) {
   const values = run.operations(position, stage)
   const advice = planStage(run.terms, position, stage).flatMap((operation, k) =>
-    isAdvice(operation) ? (values[k] ?? []) : [],
+    operation.advice ? (values[k] ?? []) : [],
   )
   return advice.length > 0 ? { advice: toBase64(Buffer.concat(advice)) } : {}
 }
@@ -109,7 +108,7 @@ function adviceOf(run: Replay, position: number, stage: number) {
 function chunksOf(run: Replay, position: number, stage: number, k: number) {
   const operation = due(planStage(run.terms, position, stage)[k])
   const leaves = due(run.operations(position, stage)[k])
-  return showsValues(operation)
+  return operation.shown === 'values'
     ? { values: toBase64(Buffer.concat(leaves)) }
     : { leaves: toHashes(leaves.map(valueLeaf)) }
 }

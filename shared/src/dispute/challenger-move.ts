@@ -7,8 +7,8 @@ import { checkpointLeaf } from '../machine/digests.ts'
 import { pieceAddress } from '../machine/layout.ts'
 import { pairPlace } from '../machine/pages.ts'
 import { operationsOfStage, planStage } from '../machine/plan.ts'
-import { PAGE_ROWS } from '../machine/rows.ts'
-import { isAdvice, type Operation, showsValues } from '../machine/steps.ts'
+import { PAGE_ROWS } from '../machine/sizes.ts'
+import type { Operation } from '../machine/steps.ts'
 import { digestOfLeaves, valueLeaf } from '../machine/value-tree.ts'
 import { type DisputeView, LEVEL_STEP } from '../protocol/dispute.ts'
 import type { Replay } from '../replay/replay.ts'
@@ -219,7 +219,7 @@ function wrongOperation(
   const values = stageValues(run, position, stage, said.advice)
   const linked = linkedStage(view, run) === stage
   const at = operations.findIndex((operation, k) => {
-    if (isAdvice(operation)) return false
+    if (operation.advice) return false
     if (linked && operation.name === 'link') return true
     const leaves = values[k]
     return (
@@ -263,12 +263,13 @@ function wrongChunk(
     for (; leaf < chunk.leaf; leaf++) at += operation.leafBytes(leaf)
     const bytes = expected[chunk.leaf] as Uint8Array
     const from = at + chunk.from
-    const equal = showsValues(operation)
-      ? equalBytes(
-          bytes.subarray(chunk.from, chunk.from + chunk.length),
-          said.values?.subarray(from, from + chunk.length),
-        )
-      : equalBytes(valueLeaf(bytes), said.leaves?.[chunk.leaf])
+    const equal =
+      operation.shown === 'values'
+        ? equalBytes(
+            bytes.subarray(chunk.from, chunk.from + chunk.length),
+            said.values?.subarray(from, from + chunk.length),
+          )
+        : equalBytes(valueLeaf(bytes), said.leaves?.[chunk.leaf])
     if (!equal) return c
   }
   if (operation.name === 'link' && view.pages !== undefined) {

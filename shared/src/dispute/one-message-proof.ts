@@ -1,20 +1,18 @@
 import { fromBase64, fromHashes } from '../hashing/bytes.ts'
 import { toBase64Url } from '../hashing/digest.ts'
-import { merkleLeaf } from '../hashing/merkle.ts'
 import { rootOfRange } from '../hashing/merkle-proof.ts'
 import { ApusError } from '../kit/errors.ts'
-import { checkpointLeaf, pieceLeaf } from '../machine/digests.ts'
+import { bundleLeaf, checkpointLeaf, pieceLeaf } from '../machine/digests.ts'
 import { decodePieces, pieceAddress, piecesInLeaf } from '../machine/layout.ts'
 import type { RunTerms } from '../machine/plan-parts.ts'
+import { promptLeaf } from '../machine/prompt-tree.ts'
+import { CHECKPOINT_BYTES } from '../machine/sizes.ts'
 import type { DisputePayload, RevealedResult } from '../protocol/dispute.ts'
 
-const CHECKPOINT_BYTES = 41
 const TOKEN_BYTES = 4
 const PROMPT_LEAF_BYTES = 256
 const MAX_FLAG = 4
 const FLAG_AT = 8
-const BUNDLE = 'apus.machine.1/bundle'
-const PROMPT = 'apus.machine.1/prompt'
 
 /** What the accused committed to, and what the job and the model fix. */
 export interface Accusation {
@@ -38,7 +36,7 @@ export function brokenRule(
 ): string | undefined {
   const leaf = fromBase64(shown)
   if (tree === 'prompt') {
-    mustStand(count ?? 0, index, merkleLeaf(PROMPT, leaf), path, promptTokens)
+    mustStand(count ?? 0, index, promptLeaf(leaf), path, promptTokens)
     return brokenPrompt(terms, leaf, index, count ?? 0, result.count)
   }
   mustStand(result.count, index, checkpointLeaf(leaf), path, result.checkpointRoot)
@@ -100,7 +98,7 @@ export function shownPieces(
   if (token === undefined) throw refused('wrong-path', 'The answer has no such token.')
   const { layout, manifest } = terms
   const at = pieceAddress(layout, token)
-  mustStand(layout.leafCount, at.leaf, merkleLeaf(BUNDLE, block), pieces.path, model)
+  mustStand(layout.leafCount, at.leaf, bundleLeaf(block), pieces.path, model)
   const own = decodePieces(block, piecesInLeaf(manifest.vocab, at.leaf - layout.pieces))[at.index]
   if (own === undefined) throw refused('bad-bundle', 'The leaf of the bundle has no such piece.')
   return { token, said, own }

@@ -1,26 +1,22 @@
 import { equalBytes } from '../hashing/bytes.ts'
 import { toBase64Url } from '../hashing/digest.ts'
-import { merkleLeaf } from '../hashing/merkle.ts'
 import { rootOfRange } from '../hashing/merkle-proof.ts'
 import { ApusError, errorCode } from '../kit/errors.ts'
-import { pageLeaf, pieceLeaf } from '../machine/digests.ts'
+import { bundleLeaf, pageLeaf, pieceLeaf } from '../machine/digests.ts'
 import { checkLeaf } from '../machine/domain.ts'
 import { embeddingLeaf, thresholdLeaf } from '../machine/inputs.ts'
-import { pageLeafCount } from '../machine/pages.ts'
+import { pageLeafCount, pairIndex } from '../machine/pages.ts'
 import { planStage } from '../machine/plan.ts'
 import type { RunTerms } from '../machine/plan-parts.ts'
+import { promptLeaf } from '../machine/prompt-tree.ts'
 import { recompute } from '../machine/recompute.ts'
-import { cutLeaves, type Input, isAdvice, isCheck, type Operation, showsValues } from '../machine/steps.ts'
+import { MAX_PIECE_BYTES, PAGE_ROWS, PROMPT_LEAF_TOKENS } from '../machine/sizes.ts'
+import { cutLeaves, type Input, type Operation } from '../machine/steps.ts'
 import { digestOfLeaves, digestOfRange, valueLeaf } from '../machine/value-tree.ts'
 import type { RevealedResult } from '../protocol/dispute.ts'
 import { encodeTokens } from '../protocol/round.ts'
 
-const TOKENS_PER_LEAF = 64
-const BUNDLE = 'apus.machine.1/bundle'
-const PROMPT = 'apus.machine.1/prompt'
 const LEGAL = Uint8Array.of(1)
-const PAGE_ROWS = 64
-const MAX_PIECE_BYTES = 256
 
 /** One disputed step: what the accused said of it, and the inputs that a challenger proves it by. */
 export interface DisputedStep {
@@ -66,14 +62,15 @@ export function judgeStep(step: DisputedStep): Judgement {
   const last = step.operations.at(-1)
   if (!equalBytes(last, step.stages[step.stage]))
     throw refused('wrong-operations', 'The operations are not those of the stage.')
-  if (isAdvice(operation)) throw refused('advice', 'Nothing recomputes this operation; its check is.')
+  if (operation.advice) throw refused('advice', 'Nothing recomputes this operation; its check is.')
   if (!(step.chunk >= 0 && step.chunk < operation.chunks))
     throw refused('out-of-range', 'The operation has no such chunk.')
   const leaves = step.answer.values
     ? cutLeaves(operation, step.answer.values).map(valueLeaf)
     : step.answer.leaves
   const fits =
-    leaves.length === operation.leaves && showsValues(operation) === (step.answer.values !== undefined)
+    leaves.length === operation.leaves &&
+    (operation.shown === 'values') === (step.answer.values !== undefined)
   if (!fits || !equalBytes(digestOfLeaves(operation, leaves), step.operations[step.operation]))
     throw refused('wrong-chunks', 'The value is not that of the operation.')
   const chunk = operation.chunk(step.chunk)
@@ -86,7 +83,7 @@ export function judgeStep(step: DisputedStep): Judgement {
   const expected = bytes && orNothing(() => recompute(machine, bytes))
   const right =
     expected !== undefined &&
-    (isCheck(operation) ? equalBytes(expected, LEGAL) : true) &&
+    (operation.check ? equalBytes(expected, LEGAL) : true) &&
     (claimed ? equalBytes(expected, claimed) : equalBytes(valueLeaf(expected), leaves[chunk.leaf]))
   return { verdict: right ? 'correct' : 'fault', operation, expected, claimed }
 }
@@ -139,8 +136,7 @@ class InputReader {
       case 'embedding':
         return this.#bundle(embeddingLeaf(terms.layout, this.#token))
       case 'page': {
-        const { layers, kvHeads } = terms.manifest
-        const index = ((input.page * layers + input.layer) * kvHeads + input.head) * 2 + input.kv
+        const index = 2 * pairIndex(this.#step, input) + input.kv
         const { leaf, path } = this.#take()
         this.#check(
           rootOfRange(pageLeafCount(this.#step, result.count), index, [pageLeaf(leaf)], path),
@@ -176,7 +172,7 @@ class InputReader {
   #bundle(index: number): Uint8Array {
     const { terms, model } = this.#step
     const { leaf, path } = this.#take()
-    this.#check(rootOfRange(terms.layout.leafCount, index, [merkleLeaf(BUNDLE, leaf)], path), model)
+    this.#check(rootOfRange(terms.layout.leafCount, index, [bundleLeaf(leaf)], path), model)
     try {
       checkLeaf(terms.manifest, terms.layout, index, leaf)
     } catch (error) {
@@ -207,13 +203,13 @@ class InputReader {
     const { vocab } = terms.manifest
     const parts: Uint8Array[] = []
     if (first < promptLength) {
-      const from = Math.floor(first / TOKENS_PER_LEAF)
+      const from = Math.floor(first / PROMPT_LEAF_TOKENS)
       const to = Math.min(end, promptLength)
       const { leaf, path } = this.#take()
-      const count = Math.ceil(promptLength / TOKENS_PER_LEAF)
-      const hashes = pieces(leaf, TOKENS_PER_LEAF * 4).map(part => merkleLeaf(PROMPT, part))
+      const count = Math.ceil(promptLength / PROMPT_LEAF_TOKENS)
+      const hashes = pieces(leaf, PROMPT_LEAF_TOKENS * 4).map(part => promptLeaf(part))
       this.#check(rootOfRange(count, from, hashes, path), promptTokens)
-      const part = leaf.slice((first - from * TOKENS_PER_LEAF) * 4, (to - from * TOKENS_PER_LEAF) * 4)
+      const part = leaf.slice((first - from * PROMPT_LEAF_TOKENS) * 4, (to - from * PROMPT_LEAF_TOKENS) * 4)
       if (part.length !== (to - first) * 4 || part.length === 0 || tokensOf(part).some(t => t >= vocab))
         throw refused('bad-prompt', 'The prompt has an unknown token, or not all of them.')
       parts.push(part)

@@ -4,14 +4,13 @@ import { embeddingLeaf, thresholdLeaf } from '../machine/inputs.ts'
 import { pageLeafCount, pairIndex } from '../machine/pages.ts'
 import { planStage } from '../machine/plan.ts'
 import { promptLeaves } from '../machine/prompt-tree.ts'
+import { PROMPT_LEAF_TOKENS } from '../machine/sizes.ts'
 import type { Chunk, Input } from '../machine/steps.ts'
 import { valueLeaf, valuePath } from '../machine/value-tree.ts'
 import type { RevealedResult } from '../protocol/dispute.ts'
 import type { Replay } from '../replay/replay.ts'
 import type { StageValues } from '../replay/stage-values.ts'
 import type { SeatAnswers } from './seat-answers.ts'
-
-const TOKENS_PER_LEAF = 64
 
 /** Neighbouring leaves of one tree with the proof that they stand there. */
 interface ProvenInput {
@@ -104,8 +103,8 @@ function promptInputs(run: Replay, first: number, count: number): ProvenInput[] 
   const end = Math.min(first + count, run.terms.promptLength)
   if (first >= end) return []
   const leaves = promptLeaves(run.promptTokens)
-  const from = Math.floor(first / TOKENS_PER_LEAF)
-  const to = Math.floor((end - 1) / TOKENS_PER_LEAF)
+  const from = Math.floor(first / PROMPT_LEAF_TOKENS)
+  const to = Math.floor((end - 1) / PROMPT_LEAF_TOKENS)
   const path = wholeTree(leaves.map(leaf => leaf.hash)).rangePath(from, to - from + 1)
   return [{ leaves: leaves.slice(from, to + 1).map(leaf => leaf.bytes), path: known(path) }]
 }

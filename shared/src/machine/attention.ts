@@ -2,8 +2,6 @@ import { bitlen, rs, rsBig, sat, satBig } from './numbers.ts'
 import type { Page, Row } from './rows.ts'
 import { exp2n } from './scalars.ts'
 
-export const GROUP_PAGES = 64
-
 /** Attention over some positions: greatest score m, exponent e, weights' sum, weighted sum of values. */
 export interface AttentionNode {
   readonly m: number

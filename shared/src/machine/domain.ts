@@ -1,21 +1,12 @@
 import { ApusError } from '../kit/errors.ts'
-import {
-  type BundleLayout,
-  decodePieces,
-  PIECES_PER_LEAF,
-  piecesInLeaf,
-  type TilePlace,
-  TOKENIZER_LEAF,
-  tileAt,
-} from './layout.ts'
-import { decodeTile, SEGMENT, type Tile } from './linear.ts'
+import { type BundleLayout, decodePieces, piecesInLeaf, type TilePlace, tileAt } from './layout.ts'
+import { decodeTile, type Tile } from './linear.ts'
 import { decodeManifest, type Manifest } from './manifest.ts'
 import { SAT } from './numbers.ts'
-import { LEAF_VALUES } from './quantizer.ts'
+import { LEAF_VALUES, MAX_PIECE_BYTES, PIECES_PER_LEAF, SEGMENT, TOKENIZER_LEAF } from './sizes.ts'
 
 export const MAX_MULTIPLIER = 2047
 export const SHIFTS = { least: 1, most: 56 } as const
-export const MAX_PIECE_BYTES = 256
 const FREQUENCY_LIMIT = 1n << 44n
 /** What the shift of an embedding's row leaves after both formats (SPEC.md §3.2). */
 export const EMBEDDING_SHIFTS = { least: -12, most: 30 } as const

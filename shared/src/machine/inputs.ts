@@ -1,6 +1,6 @@
 import type { BundleLayout } from './layout.ts'
-import { OPERATION_VALUES } from './manifest.ts'
-import { decodeRanked, TILE_TOKENS } from './sampler.ts'
+import { decodeRanked } from './sampler.ts'
+import { OPERATION_VALUES, TILE_TOKENS } from './sizes.ts'
 import type { Input } from './steps.ts'
 
 type InputOf<K extends Input['kind']> = Extract<Input, { kind: K }>

@@ -1,10 +1,8 @@
 import { ApusError } from '../kit/errors.ts'
-import { GROUP, SEGMENT, tileRows } from './linear.ts'
+import { tileRows } from './linear.ts'
 import type { Manifest } from './manifest.ts'
-import { LEAF_VALUES, type PlaneCount } from './quantizer.ts'
-
-export const PIECES_PER_LEAF = 64
-export const TOKENIZER_LEAF = 16_384
+import type { PlaneCount } from './quantizer.ts'
+import { GROUP, LEAF_VALUES, PIECES_PER_LEAF, SEGMENT, TOKENIZER_LEAF } from './sizes.ts'
 
 export type TensorKind = 'embedding' | 'output' | 'qkv' | 'o' | 'gateUp' | 'down'
 

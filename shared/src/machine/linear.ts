@@ -1,10 +1,6 @@
 import { rs, rsBig, sat, satBig } from './numbers.ts'
-import { type A8, A8_BLOCK, secondScale } from './quantizer.ts'
-
-export const GROUP = 32
-export const SEGMENT = 8192
-const TILE_WEIGHTS = 16_384
-const MAX_TILE_ROWS = 64
+import { type A8, secondScale } from './quantizer.ts'
+import { A8_BLOCK, GROUP, MAX_TILE_ROWS, SEGMENT, TILE_WEIGHTS } from './sizes.ts'
 
 /** Rows of a matrix over one segment of its columns, as a bundle's leaf holds them. */
 export interface Tile {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { decodeCanonical } from '../hashing/canonical.ts'
 import { ApusError } from '../kit/errors.ts'
+import { GROUP_PAGES, HEAD_SET, OPERATION_VALUES, PAGE_ROWS } from './sizes.ts'
 
 export const MACHINE_CLASS = 'apus-machine-1'
 
@@ -66,11 +67,8 @@ export const manifestSchema = z
 
 export type Manifest = z.infer<typeof manifestSchema>
 
-/** Heads whose pages of a group share an operation: 16 · 64 leaves. */
-export const HEAD_SET = 16
-export const OPERATION_VALUES = 8192
 /** Positions of a group of pages. */
-const GROUP_ROWS = 4096
+const GROUP_ROWS = GROUP_PAGES * PAGE_ROWS
 
 /** Operations of a layer stage at a position (SPEC.md §6). */
 export function layerOperations(

@@ -1,7 +1,6 @@
 import { bitlen, maxAbs, mulrs, rs } from './numbers.ts'
 import { rsqrt } from './scalars.ts'
-
-const BLOCK = 32
+import { NORM_BLOCK } from './sizes.ts'
 
 /** Per 32 values the exponent s and the sum of squares of rs(|x|, s). */
 export interface NormParts {
@@ -15,12 +14,12 @@ export interface NormScale {
 }
 
 export function normParts(x: Int32Array): NormParts {
-  const blocks = Math.ceil(x.length / BLOCK)
+  const blocks = Math.ceil(x.length / NORM_BLOCK)
   const s = new Uint8Array(blocks)
   const q = new Uint32Array(blocks)
   for (let b = 0; b < blocks; b++) {
-    const from = b * BLOCK
-    const to = Math.min(from + BLOCK, x.length)
+    const from = b * NORM_BLOCK
+    const to = Math.min(from + NORM_BLOCK, x.length)
     const shift = Math.max(0, bitlen(maxAbs(x, from, to)) - 13)
     let sum = 0
     for (let i = from; i < to; i++) {
@@ -50,8 +49,8 @@ export function normed(x: Int32Array, { y, k }: NormScale, gains: Int32Array): I
 /** Per block `u8 s ‖ u32 Q`, 32 blocks (1024 values) a leaf. */
 export function encodeParts({ s, q }: NormParts): Uint8Array[] {
   const leaves: Uint8Array[] = []
-  for (let from = 0; from < s.length; from += BLOCK) {
-    const to = Math.min(from + BLOCK, s.length)
+  for (let from = 0; from < s.length; from += NORM_BLOCK) {
+    const to = Math.min(from + NORM_BLOCK, s.length)
     const leaf = Buffer.alloc((to - from) * 5)
     for (let b = from; b < to; b++) {
       leaf.writeUInt8(s[b] as number, (b - from) * 5)

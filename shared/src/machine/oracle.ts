@@ -1,11 +1,13 @@
 import { ApusError } from '../kit/errors.ts'
+import { STOP_LOOKBACK } from '../tokenizer/answer.ts'
 import { encodeCheckpoint, pageLeaf, residualDigest } from './digests.ts'
 import type { MachineEngine, RunRequest, RunResult } from './engine.ts'
 import type { Manifest } from './manifest.ts'
 import { type BundleReader, Model } from './model.ts'
-import { PAGE_ROWS, Page } from './rows.ts'
+import { Page } from './rows.ts'
 import { choose } from './sampler.ts'
 import { Sequence } from './sequence.ts'
+import { PAGE_ROWS } from './sizes.ts'
 import { type StopFlag, stopFlag } from './stop.ts'
 
 /** Checks a run request against a model. Errors: `prompt-invalid`, `prompt-too-long`, `token-unknown`. */
@@ -80,7 +82,7 @@ export class Oracle implements MachineEngine {
       const recent = recentTokens([...prompt, ...tokens], sampler.penaltyWindow)
       const { token } = choose(sequence.logits(x), sampler, recent, noise, sequence.position)
       const n = tokens.push(token) - 1
-      const pieces = tokens.slice(-64).map(t => this.model.pieces[t] as Uint8Array)
+      const pieces = tokens.slice(-STOP_LOOKBACK).map(t => this.model.pieces[t] as Uint8Array)
       stop = stopFlag(rules, token, n, prompt.length, pieces)
       checkpoints.push(encodeCheckpoint(n, token, stop, residualDigest(x)))
       onToken?.(token, n)

@@ -1,5 +1,5 @@
 import type { RunTerms } from './plan-parts.ts'
-import { PAGE_ROWS } from './rows.ts'
+import { PAGE_ROWS } from './sizes.ts'
 
 /** K/V leaves of a run of `count` chosen tokens: one K and one V page for each block of 64 positions, layer and head. */
 export function pageLeafCount({ terms }: { readonly terms: RunTerms }, count: number): number {

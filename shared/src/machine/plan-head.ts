@@ -1,5 +1,6 @@
-import { OPERATION_VALUES } from './manifest.ts'
+import { STOP_LOOKBACK } from '../tokenizer/answer.ts'
 import {
+  IN_PARTS,
   leafwise,
   leavesOf,
   linear,
@@ -9,13 +10,9 @@ import {
   value,
   valueBytes,
 } from './plan-parts.ts'
-import { LEAF_VALUES } from './quantizer.ts'
-import { isGreedy, TILE_TOKENS, tilesOf, usesTopK, usesTopP } from './sampler.ts'
+import { isGreedy, tilesOf, usesTopK, usesTopP } from './sampler.ts'
+import { LEAF_VALUES, OPERATION_VALUES, RANKED_BYTES, TILE_TOKENS } from './sizes.ts'
 import type { Input, Operation, Step } from './steps.ts'
-import { STOP_LOOKBACK } from './stop.ts'
-
-/** `i32 value ‖ u32 index` of a token. */
-const RANKED_BYTES = 8
 
 /** The operations of the head: final norm, logits, and how a token and its stop flag follow from them (SPEC.md §3.7). */
 export function planHead(terms: RunTerms, position: number): Operation[] {
@@ -90,7 +87,7 @@ function tilewise(
     stage,
     name,
     leaves: leavesOf(count),
-    leavesPerRun: undefined,
+    ...IN_PARTS,
     chunks: count,
     leafBytes: leaf => bytes * Math.min(LEAF_VALUES, count - leaf * LEAF_VALUES),
     chunk: tile => ({
@@ -110,6 +107,7 @@ const single = (
   bytes: number,
   step: Step | undefined,
   inputs: readonly Input[],
+  isCheck = false,
 ): Operation =>
   leafwise(
     stage,
@@ -117,7 +115,11 @@ const single = (
     1,
     () => bytes,
     () => ({ step, inputs }),
+    { advice: step === undefined, check: isCheck },
   )
+
+const check = (stage: number, name: string, step: Step, inputs: readonly Input[]): Operation =>
+  single(stage, name, 1, step, inputs, true)
 
 function topKOperations(terms: RunTerms, stage: number, tau: Input): Operation[] {
   const { topK } = terms.sampler
@@ -125,7 +127,7 @@ function topKOperations(terms: RunTerms, stage: number, tau: Input): Operation[]
   return [
     single(stage, 'topk.tau', RANKED_BYTES, undefined, []),
     tilewise(terms, stage, 'topk.count', 4, first => ({ kind: 'topk.count', first }), [tau]),
-    single(stage, 'topk.check', 1, { kind: 'topk.check', topK, vocab }, [
+    check(stage, 'topk.check', { kind: 'topk.check', topK, vocab }, [
       tiles(terms, stage, 'topk.count'),
       tau,
       { kind: 'threshold', stage, operation: 'topk.tau' },
@@ -147,7 +149,7 @@ function topPOperations(
     tilewise(terms, stage, 'topp.mass', 8, first => ({ kind: 'topp.mass', first }), [max, ...kept]),
     single(stage, 'topp.tau', RANKED_BYTES, undefined, []),
     tilewise(terms, stage, 'topp.before', 8, first => ({ kind: 'topp.before', first }), [max, tau, ...kept]),
-    single(stage, 'topp.check', 1, { kind: 'topp.check', topP, vocab }, [
+    check(stage, 'topp.check', { kind: 'topp.check', topP, vocab }, [
       tiles(terms, stage, 'topp.mass'),
       tiles(terms, stage, 'topp.before'),
       max,

@@ -1,9 +1,9 @@
-import { GROUP_PAGES } from './attention.ts'
-import { HEAD_SET, type Manifest, OPERATION_VALUES } from './manifest.ts'
+import type { Manifest } from './manifest.ts'
 import {
   a8Bytes,
   addedLinear,
   choosesAt,
+  IN_PARTS,
   leafwise,
   leavesOf,
   linear,
@@ -14,8 +14,8 @@ import {
   value,
   valueBytes,
 } from './plan-parts.ts'
-import { LEAF_VALUES } from './quantizer.ts'
-import { CACHE_LIMIT, PAGE_ROWS, QUERY_LIMIT } from './rows.ts'
+import { CACHE_LIMIT, QUERY_LIMIT } from './rows.ts'
+import { GROUP_PAGES, HEAD_SET, LEAF_VALUES, OPERATION_VALUES, PAGE_ROWS } from './sizes.ts'
 import type { Operation } from './steps.ts'
 
 const LEAVES_PER_OPERATION = OPERATION_VALUES / LEAF_VALUES
@@ -103,6 +103,7 @@ function rowOperations({ manifest, layout }: RunTerms, position: number, stage: 
         ],
       }
     },
+    { check: true },
   )
   return [rows, link]
 }
@@ -142,7 +143,7 @@ function attention(
           ],
         }
       }
-      return leafwise(stage, `page.${group}.${set}`, inSet * run, nodeBytes, of, run)
+      return leafwise(stage, `page.${group}.${set}`, inSet * run, nodeBytes, of, { leavesPerRun: run })
     }),
   ).flat()
   const groups = sets.map(({ set, heads: inSet }) => {
@@ -154,14 +155,14 @@ function attention(
         inputs: [value(stage, `page.${group}.${set}`, Math.floor(leaf / groupCount) * run, run)],
       }
     }
-    return leafwise(stage, `group.${set}`, inSet * groupCount, nodeBytes, of, groupCount)
+    return leafwise(stage, `group.${set}`, inSet * groupCount, nodeBytes, of, { leavesPerRun: groupCount })
   })
   const values = heads * headSize
   const out: Operation = {
     stage,
     name: 'out',
     leaves: leavesOf(values),
-    leavesPerRun: undefined,
+    ...IN_PARTS,
     chunks: heads,
     leafBytes: valueBytes(values),
     chunk: head => ({

@@ -1,9 +1,9 @@
 import type { SamplerSettings } from '../protocol/sampler.ts'
 import { type BundleLayout, type Tensor, tileOf } from './layout.ts'
-import { SEGMENT } from './linear.ts'
-import { type Manifest, OPERATION_VALUES } from './manifest.ts'
-import { A8_BLOCK, LEAF_VALUES, type PlaneCount } from './quantizer.ts'
+import type { Manifest } from './manifest.ts'
+import type { PlaneCount } from './quantizer.ts'
 import type { NoiseKey } from './sampler.ts'
+import { A8_BLOCK, LEAF_VALUES, NORM_BLOCK, OPERATION_VALUES, SEGMENT } from './sizes.ts'
 import type { Input, Operation } from './steps.ts'
 
 /** What fixes a run's plan: the model and the job, without the tokens. */
@@ -53,11 +53,29 @@ export function leafwise(
   leaves: number,
   leafBytes: (leaf: number) => number,
   of: (leaf: number) => OfLeaf,
-  run?: number,
+  {
+    leavesPerRun,
+    advice = false,
+    check = false,
+  }: Partial<Pick<Operation, 'leavesPerRun' | 'advice' | 'check'>> = {},
 ): Operation {
   const chunk = (leaf: number) => ({ leaf, from: 0, length: leafBytes(leaf), ...of(leaf) })
-  return { stage, name, leaves, leavesPerRun: run, chunks: leaves, leafBytes, chunk }
+  return {
+    stage,
+    name,
+    leaves,
+    leavesPerRun,
+    chunks: leaves,
+    shown: 'leaves',
+    advice,
+    check,
+    leafBytes,
+    chunk,
+  }
 }
+
+/** How an operation is disputed whose chunks are parts of its leaves. */
+export const IN_PARTS = { leavesPerRun: undefined, shown: 'values', advice: false, check: false } as const
 
 /** A norm of the residual `x`, as three operations. */
 export function norm(
@@ -70,7 +88,7 @@ export function norm(
 ): Operation[] {
   const { width, epsilon } = manifest
   const leaves = leavesOf(width)
-  const blocks = (leaf: number) => 5 * Math.ceil(countIn(width, leaf) / 32)
+  const blocks = (leaf: number) => 5 * Math.ceil(countIn(width, leaf) / NORM_BLOCK)
   return [
     leafwise(stage, `${name}.part`, leaves, blocks, leaf => ({
       step: { kind: 'norm.part' },
@@ -113,7 +131,7 @@ function linearPart(
     stage,
     name,
     leaves: leavesOf(rows),
-    leavesPerRun: undefined,
+    ...IN_PARTS,
     chunks: Math.ceil(rows / tensor.tileRows),
     leafBytes: valueBytes(rows),
     chunk: chunk => {

@@ -2,7 +2,7 @@ import { tileOf } from './layout.ts'
 import { planHead } from './plan-head.ts'
 import { planLayer } from './plan-layer.ts'
 import { choosesAt, leafwise, leavesOf, type RunTerms, valueBytes } from './plan-parts.ts'
-import { LEAF_VALUES } from './quantizer.ts'
+import { LEAF_VALUES } from './sizes.ts'
 import type { Operation } from './steps.ts'
 
 /** Stages of a position: embed, the layers, and the head where a token is chosen. */

@@ -1,7 +1,5 @@
 import { maxAbs } from './numbers.ts'
-
-export const A8_BLOCK = 256
-export const LEAF_VALUES = 1024
+import { A8_BLOCK, LEAF_VALUES } from './sizes.ts'
 
 export type PlaneCount = 1 | 2
 

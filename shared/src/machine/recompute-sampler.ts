@@ -11,10 +11,10 @@ import {
   type Ranked,
   ranked,
   scores,
-  TILE_TOKENS,
   topPTarget,
   totalMass,
 } from './sampler.ts'
+import { TILE_TOKENS } from './sizes.ts'
 import type { Step, StepOf } from './steps.ts'
 import { encodeStop, stopFlag } from './stop.ts'
 

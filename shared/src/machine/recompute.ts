@@ -10,10 +10,11 @@ import {
 import { decodeTile, embedRow, linearRow, sumParts } from './linear.ts'
 import { decodeParts, decodeScale, encodeParts, encodeScale, normed, normParts, normScale } from './norm.ts'
 import { sat } from './numbers.ts'
-import { A8_BLOCK, bytesOf, decodeA8, encodeA8, LEAF_VALUES, type PlaneCount, quantize } from './quantizer.ts'
+import { bytesOf, decodeA8, encodeA8, type PlaneCount, quantize } from './quantizer.ts'
 import { inputAt, readValues } from './recompute-inputs.ts'
 import { isSamplerStep, recomputeSampler } from './recompute-sampler.ts'
 import { decodeRow, encodeRow, Page, rotate, rowOf } from './rows.ts'
+import { A8_BLOCK, LEAF_VALUES } from './sizes.ts'
 import type { Step, StepOf } from './steps.ts'
 
 /**

@@ -1,9 +1,9 @@
 import { maxAbs, rs, rsBig, satBig } from './numbers.ts'
 import { cosine, sine } from './scalars.ts'
+import { PAGE_ROWS } from './sizes.ts'
 
 export const QUERY_LIMIT = 2047
 export const CACHE_LIMIT = 32_640
-export const PAGE_ROWS = 64
 
 /** Values of one head with a shared exponent: value ≈ v·2^e. */
 export interface Row {

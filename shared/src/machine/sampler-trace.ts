@@ -1,6 +1,5 @@
-import { OPERATION_VALUES } from './manifest.ts'
 import type { RunTerms } from './plan-parts.ts'
-import { bytesOf, LEAF_VALUES } from './quantizer.ts'
+import { bytesOf } from './quantizer.ts'
 import {
   before,
   bestOf,
@@ -11,10 +10,10 @@ import {
   noisy,
   type Ranked,
   ranked,
-  TILE_TOKENS,
   totalMass,
 } from './sampler.ts'
 import { encodeValues } from './sequence.ts'
+import { LEAF_VALUES, OPERATION_VALUES, TILE_TOKENS } from './sizes.ts'
 
 type Named = readonly [name: string, leaves: Uint8Array[]]
 

@@ -2,9 +2,8 @@ import { sha256 } from '../hashing/digest.ts'
 import type { SamplerSettings } from '../protocol/sampler.ts'
 import { mulrs, rs, sat } from './numbers.ts'
 import { exp2n, log2q, philox } from './scalars.ts'
+import { TILE_TOKENS } from './sizes.ts'
 
-/** Tokens of a tile: one leaf of scores. */
-export const TILE_TOKENS = 1024
 /** 2^32 · log2(e): the reciprocal of a temperature of one in Q16, in log2 units. */
 const INVERSE_TEMPERATURE = 6_196_328_019
 const OFF = 65_536

@@ -1,20 +1,13 @@
 import { activate } from './activation.ts'
-import {
-  type AttentionNode,
-  attendGroup,
-  attendHead,
-  attendPage,
-  encodeNode,
-  GROUP_PAGES,
-} from './attention.ts'
+import { type AttentionNode, attendGroup, attendHead, attendPage, encodeNode } from './attention.ts'
 import type { Tensor } from './layout.ts'
 import { embedRow, linearRow, sumParts } from './linear.ts'
-import { HEAD_SET, OPERATION_VALUES } from './manifest.ts'
 import type { Model } from './model.ts'
 import { encodeParts, encodeScale, normed, normParts, normScale } from './norm.ts'
 import { sat } from './numbers.ts'
-import { type A8, encodeA8, LEAF_VALUES, type PlaneCount, quantize } from './quantizer.ts'
-import { CACHE_LIMIT, encodeRow, PAGE_ROWS, Page, QUERY_LIMIT, type Row, rotate, rowOf } from './rows.ts'
+import { type A8, encodeA8, type PlaneCount, quantize } from './quantizer.ts'
+import { CACHE_LIMIT, encodeRow, Page, QUERY_LIMIT, type Row, rotate, rowOf } from './rows.ts'
+import { GROUP_PAGES, HEAD_SET, LEAF_VALUES, OPERATION_VALUES, PAGE_ROWS } from './sizes.ts'
 
 /** Told of every operation in the plan's order; `leaves` encodes its value and may be called until it returns. */
 export type OperationListener = (stage: number, name: string, leaves: () => Uint8Array[]) => void

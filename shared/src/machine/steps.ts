@@ -122,7 +122,7 @@ export interface Chunk {
   /** Bytes of the leaf. */
   readonly from: number
   readonly length: number
-  /** Undefined for advice: another operation checks it. */
+  /** Undefined for advice. */
   readonly step: Step | undefined
   readonly inputs: readonly Input[]
 }
@@ -134,32 +134,14 @@ export interface Operation {
   /** Where leaves are grouped: how many a run has. */
   readonly leavesPerRun: number | undefined
   readonly chunks: number
+  /** Where chunks are parts of leaves the values are shown in a dispute, else the hashes of the leaves. */
+  readonly shown: 'values' | 'leaves'
+  /** Nothing recomputes it: another operation checks it. */
+  readonly advice: boolean
+  /** One output only is legal: a byte of 1. */
+  readonly check: boolean
   leafBytes(leaf: number): number
   chunk(chunk: number): Chunk
-}
-
-/** Operations whose chunks are parts of leaves: their values are shown, of the others the leaves' hashes. */
-const SHOWN_BY_VALUE: ReadonlySet<string> = new Set([
-  'linear',
-  'out',
-  'max.tile',
-  'topk.count',
-  'topp.mass',
-  'topp.before',
-  'pick.tile',
-])
-
-export const showsValues = (operation: Operation): boolean => {
-  const { step } = operation.chunk(0)
-  return step !== undefined && SHOWN_BY_VALUE.has(step.kind)
-}
-
-export const isAdvice = (operation: Operation): boolean => operation.chunk(0).step === undefined
-
-/** Operations of which only one output is legal: a byte of 1. */
-export const isCheck = (operation: Operation): boolean => {
-  const kind = operation.chunk(0).step?.kind
-  return kind === 'link' || kind === 'topk.check' || kind === 'topp.check'
 }
 
 /** Cuts the values of an operation, leaf behind leaf, into its leaves; bytes too many make the last one longer. */

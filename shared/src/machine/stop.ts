@@ -1,7 +1,7 @@
+import { STOP_LOOKBACK } from '../tokenizer/answer.ts'
+
 /** Why a run ended with a token: a stop token, a stop string, the most tokens asked for, the context; 0 goes on. */
 export type StopFlag = 0 | 1 | 2 | 3 | 4
-
-export const STOP_LOOKBACK = 64
 
 export interface StopRules {
   /** Stop tokens of the manifest. */

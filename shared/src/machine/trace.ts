@@ -1,3 +1,4 @@
+import { STOP_LOOKBACK } from '../tokenizer/answer.ts'
 import type { RunRequest } from './engine.ts'
 import type { Model } from './model.ts'
 import { recentTokens } from './oracle.ts'
@@ -7,7 +8,7 @@ import { choose } from './sampler.ts'
 import { samplerTrace } from './sampler-trace.ts'
 import { atOnce, type OperationListener, type Sequence } from './sequence.ts'
 import type { Operation } from './steps.ts'
-import { encodeStop, STOP_LOOKBACK, stopFlag } from './stop.ts'
+import { encodeStop, stopFlag } from './stop.ts'
 import { operationDigest } from './value-tree.ts'
 
 /** An operation with what it gave. */

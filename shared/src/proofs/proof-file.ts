@@ -4,15 +4,15 @@ import { judgeStep } from '../dispute/referee.ts'
 import { showsOperations } from '../dispute/trees.ts'
 import { equalBytes, fromBase64, fromHashes } from '../hashing/bytes.ts'
 import { toBase64Url } from '../hashing/digest.ts'
-import { merkleLeaf } from '../hashing/merkle.ts'
 import { rootOfRange } from '../hashing/merkle-proof.ts'
 import { ApusError } from '../kit/errors.ts'
-import { checkpointLeaf } from '../machine/digests.ts'
+import { bundleLeaf, checkpointLeaf } from '../machine/digests.ts'
 import { bundleLayout } from '../machine/layout.ts'
 import { decodeManifest } from '../machine/manifest.ts'
 import { operationsOfStage, stageCount } from '../machine/plan.ts'
 import { choosesAt, type RunTerms } from '../machine/plan-parts.ts'
 import { jobNoise } from '../machine/sampler.ts'
+import { CHECKPOINT_DIGEST_AT } from '../machine/sizes.ts'
 import { valueDigest, valueLeaf } from '../machine/value-tree.ts'
 import { type DisputePayload, disputePayloads, provenLeaf, revealedResult } from '../protocol/dispute.ts'
 import { address, digestText, id32, jobId, processId } from '../protocol/identity.ts'
@@ -21,8 +21,6 @@ import { checkEquivocation, equivocationProof } from './equivocation-proof.ts'
 import type { ProofStory } from './proof-story.ts'
 import { resultTerms } from './result-terms.ts'
 import { checkRevealed, checkSigned, messageSignature, signedClaim } from './signed-messages.ts'
-
-const CHECKPOINT_DIGEST_AT = 9
 
 const job = z.strictObject({ id: jobId, ...resultTerms })
 
@@ -301,7 +299,7 @@ function termsOf({ job, manifest: shown }: ClaimProof): RunTerms {
   const leaf = fromBase64(shown.leaf)
   const manifest = decodeManifest(leaf)
   const layout = bundleLayout(manifest)
-  const hash = merkleLeaf('apus.machine.1/bundle', leaf)
+  const hash = bundleLeaf(leaf)
   const root = rootOfRange(layout.leafCount, 0, [hash], fromHashes(shown.path))
   if (!root || toBase64Url(root) !== job.model)
     throw invalid('wrong-manifest', 'The manifest is not that of the model.')

@@ -32,7 +32,7 @@ export {
   resultRoot,
   tokenDigest,
 } from './round.ts'
-export { Q16_ONE, type SamplerSettings } from './sampler.ts'
+export { MAX_PENALTY_WINDOW, Q16_ONE, type SamplerSettings } from './sampler.ts'
 export { type SignedCommitment, signBinding, signCommitment } from './signed-commitment.ts'
 export { formatApus, parseApus } from './units.ts'
 export type { ClockView, MinerView } from './views.ts'

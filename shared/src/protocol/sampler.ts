@@ -11,6 +11,9 @@ const penalty = z
   .max(2 * Q16_ONE)
   .default(0)
 
+/** Tokens that a penalty can look back on. */
+export const MAX_PENALTY_WINDOW = 64
+
 /** How a token is chosen: integers only, so that every machine chooses the same one. Fractions are Q16. */
 export const samplerSettings = z
   .strictObject({
@@ -35,7 +38,7 @@ export const samplerSettings = z
     frequencyPenalty: penalty,
     presencePenalty: penalty,
     /** Tokens looked back on by the penalties. */
-    penaltyWindow: z.int().min(0).max(64).default(64),
+    penaltyWindow: z.int().min(0).max(MAX_PENALTY_WINDOW).default(MAX_PENALTY_WINDOW),
     /** With the job's id it keys the noise. */
     seed: z.int().min(0).max(0xffff_ffff).default(0),
   })

@@ -1,15 +1,16 @@
 import { equalBytes } from '../hashing/bytes.ts'
-import { merkleLeaf, merkleLevels } from '../hashing/merkle.ts'
+import { merkleLevels } from '../hashing/merkle.ts'
 import { ApusError } from '../kit/errors.ts'
-import { pageLeaf } from '../machine/digests.ts'
+import { bundleLeaf, pageLeaf } from '../machine/digests.ts'
 import type { RunRequest } from '../machine/engine.ts'
 import type { Manifest } from '../machine/manifest.ts'
 import { type BundleReader, Model } from '../machine/model.ts'
 import { Oracle, pageLeavesOf } from '../machine/oracle.ts'
 import { pairPlace } from '../machine/pages.ts'
 import { choosesAt, type RunTerms } from '../machine/plan-parts.ts'
-import { PAGE_ROWS, Page } from '../machine/rows.ts'
+import { Page } from '../machine/rows.ts'
 import { Sequence } from '../machine/sequence.ts'
+import { CHECKPOINT_DIGEST_AT, PAGE_ROWS } from '../machine/sizes.ts'
 import { type PositionTrace, runTerms, traceLayerwise, tracePosition } from '../machine/trace.ts'
 import type { Replay } from './replay.ts'
 
@@ -18,9 +19,6 @@ export interface ProvingBundle extends BundleReader {
   /** Sibling hashes of a leaf, from the leaf upwards. */
   path(index: number): readonly Uint8Array[]
 }
-
-/** In a checkpoint, behind number, token and stop flag. */
-const RESIDUAL_DIGEST_AT = 9
 
 type RunLeaves = Pick<Replay, 'tokens' | 'checkpoints' | 'pageLeaves'>
 
@@ -132,7 +130,7 @@ export class OracleReplay implements Replay {
     const index = position - this.terms.promptLength + 1
     const checkpoint = index < this.#own ? this.checkpoints[index] : undefined
     const residual = stages[this.terms.manifest.layers]
-    if (checkpoint === undefined || equalBytes(residual, checkpoint.slice(RESIDUAL_DIGEST_AT))) return
+    if (checkpoint === undefined || equalBytes(residual, checkpoint.slice(CHECKPOINT_DIGEST_AT))) return
     throw engineWrong(position)
   }
 
@@ -250,7 +248,7 @@ const othersWork = (): Promise<void> => new Promise(resolve => setImmediate(reso
 
 /** Leaves in memory as a bundle that proves them. */
 export function provingBundle(root: string, leaves: readonly Uint8Array[]): ProvingBundle {
-  const levels = merkleLevels(leaves.map(leaf => merkleLeaf('apus.machine.1/bundle', leaf)))
+  const levels = merkleLevels(leaves.map(leaf => bundleLeaf(leaf)))
   return {
     root,
     leafCount: leaves.length,

@@ -1,13 +1,13 @@
 import { type InputSource, readInput } from '../machine/inputs.ts'
 import { planStage } from '../machine/plan.ts'
 import { recompute } from '../machine/recompute.ts'
-import { type Chunk, isAdvice, isCheck, type Operation } from '../machine/steps.ts'
+import { RANKED_BYTES } from '../machine/sizes.ts'
+import type { Chunk, Operation } from '../machine/steps.ts'
 import type { Replay } from './replay.ts'
 
 /** Leaves of a stage's operations in the plan's order. */
 export type StageValues = (readonly Uint8Array[])[]
 
-const RANKED_BYTES = 8
 const LEGAL = 1
 
 /**
@@ -27,7 +27,7 @@ export function stageValues(
   let followsOther = false
   for (const [k, operation] of operations.entries()) {
     const mine = own[k] ?? []
-    if (isAdvice(operation) && advice !== undefined) {
+    if (operation.advice && advice !== undefined) {
       const said = advice.slice(taken, taken + RANKED_BYTES)
       taken += RANKED_BYTES
       if (Buffer.compare(said, mine[0] as Uint8Array) !== 0) followsOther = true
@@ -55,7 +55,7 @@ function recomputed(
   for (let c = 0; c < operation.chunks; c++) {
     const chunk = operation.chunk(c)
     const bytes = chunkOf(run, operations, chunk, values, position)
-    if (bytes === undefined || (isCheck(operation) && bytes[0] !== LEGAL)) return undefined
+    if (bytes === undefined || (operation.check && bytes[0] !== LEGAL)) return undefined
     leaves[chunk.leaf]?.set(bytes, chunk.from)
   }
   return leaves

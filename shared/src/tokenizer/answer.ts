@@ -1,5 +1,5 @@
 /** A stop string has at most 64 characters; 64 pieces bound what its proof must open. */
-const STOP_LOOKBACK = 64
+export const STOP_LOOKBACK = 64
 
 /**
  * The answer that pieces spell: their bytes as UTF-8 (a broken character becomes U+FFFD), without the one leading

@@ -7,7 +7,6 @@ import { pageLeaf, pieceLeaf } from '../../../shared/src/machine/digests.ts'
 import { pageLeafCount, pairPlace } from '../../../shared/src/machine/pages.ts'
 import { operationsOfStage, planStage, stageCount } from '../../../shared/src/machine/plan.ts'
 import type { RunTerms } from '../../../shared/src/machine/plan-parts.ts'
-import { isAdvice } from '../../../shared/src/machine/steps.ts'
 import { valueDigest } from '../../../shared/src/machine/value-tree.ts'
 import { type DisputePayload, disputePayloads } from '../../../shared/src/protocol/dispute.ts'
 import { type CourtJob, refuse } from './court-job.ts'
@@ -82,7 +81,7 @@ export function checkOperations(
 ): void {
   const plan = planStage(terms, position, stage)
   if (said.length !== plan.length || !equalBytes(said.at(-1), last)) refuse('wrong-operations')
-  const places = plan.flatMap((operation, k) => (isAdvice(operation) ? [k] : []))
+  const places = plan.flatMap((operation, k) => (operation.advice ? [k] : []))
   const bytes = fromBase64(advice ?? '')
   if (bytes.length !== places.length * 8) refuse('wrong-operations')
   for (const [i, k] of places.entries()) {

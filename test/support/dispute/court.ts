@@ -15,13 +15,7 @@ import { KnownTree } from '../../../shared/src/hashing/known-tree.ts'
 import { sealRoot } from '../../../shared/src/hashing/merkle.ts'
 import { pairPlace } from '../../../shared/src/machine/pages.ts'
 import { operationsOfStage, planStage, stageCount } from '../../../shared/src/machine/plan.ts'
-import {
-  cutLeaves,
-  isAdvice,
-  isCheck,
-  type Operation,
-  showsValues,
-} from '../../../shared/src/machine/steps.ts'
+import { cutLeaves, type Operation } from '../../../shared/src/machine/steps.ts'
 import { digestOfLeaves, valueLeaf } from '../../../shared/src/machine/value-tree.ts'
 import { disputePayloads, LEVEL_STEP, seatAnswerKey } from '../../../shared/src/protocol/dispute.ts'
 import { checkOperations, checkPages, checkStages } from './court-answers.ts'
@@ -34,7 +28,7 @@ const LEGAL = Uint8Array.of(1)
 
 /** The leaves of a check that is held according to this digest of its value: nobody needs to be asked for them. */
 function heldCheck(operation: Operation, digest: Uint8Array | undefined): Uint8Array[] | undefined {
-  if (!isCheck(operation) || digest === undefined) return undefined
+  if (!operation.check || digest === undefined) return undefined
   const leaves = Array.from({ length: operation.leaves }, () => valueLeaf(LEGAL))
   return Buffer.compare(digestOfLeaves(operation, leaves), digest) === 0 ? leaves : undefined
 }
@@ -294,7 +288,7 @@ export class Court {
     const { terms } = this.#job
     const operation = planStage(terms, view.position!, stage)[k]
     if (!operation) refuse('out-of-range')
-    if (isAdvice(operation)) refuse('advice')
+    if (operation.advice) refuse('advice')
     view.stage = stage
     const { operations, digests, advice } = this.answers.stages(view.position!)!
     if (operations) {
@@ -324,7 +318,7 @@ export class Court {
     const { view } = this
     const operation = planStage(this.#job.terms, view.position!, view.stage!)[view.operation!]!
     const chunks = disputePayloads['Answer-Chunks'].parse(data)
-    if ('values' in chunks !== showsValues(operation)) refuse('wrong-chunks')
+    if ('values' in chunks !== (operation.shown === 'values')) refuse('wrong-chunks')
     const leaves =
       'values' in chunks
         ? cutLeaves(operation, fromBase64(chunks.values)).map(valueLeaf)

@@ -2,7 +2,6 @@ import { merkleRoot, toBase64Url } from '@apus/shared/hashing'
 import { jobNoise } from '@apus/shared/machine'
 import { encodeTokens, type SamplerSettings } from '@apus/shared/protocol'
 import { pieceLeaf } from '../../../shared/src/machine/digests.ts'
-import { showsValues } from '../../../shared/src/machine/steps.ts'
 import type { Lua } from '../lua-modules.ts'
 import { luaText } from '../lua-modules.ts'
 import { type ProvenInput, Prover, promptRoot, valueHash } from './proofs.ts'
@@ -105,9 +104,10 @@ export async function refereeRun(
     run,
     question: (position, stage, operation, chunk) => {
       const traced = run.positions.get(position)!.operations.get(stage)![operation]!
-      const answer = showsValues(traced.operation)
-        ? { values: new Uint8Array(Buffer.concat(traced.leaves)) }
-        : { leaves: traced.leaves.map(valueHash) }
+      const answer =
+        traced.operation.shown === 'values'
+          ? { values: new Uint8Array(Buffer.concat(traced.leaves)) }
+          : { leaves: traced.leaves.map(valueHash) }
       const inputs = prover.inputs(position, traced.operation, chunk)
       return { position, stage, operation, chunk, answer, inputs }
     },

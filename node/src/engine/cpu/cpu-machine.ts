@@ -12,6 +12,7 @@ import {
   LOG2,
   type MachineEngine,
   type Manifest,
+  PAGE_ROWS,
   piecesInLeaf,
   type RunRequest,
   type RunResult,
@@ -19,14 +20,14 @@ import {
   residualDigest,
   SIGMOID,
   SIN,
-  STOP_LOOKBACK,
   stopFlag,
 } from '@apus/shared/machine'
+import { STOP_LOOKBACK } from '@apus/shared/tokenizer'
 import { Batcher, type Step } from './batcher.ts'
 import { instantiateKernels } from './kernels.ts'
 import { type MemoryPlan, planMemory, SHARD_LIMIT } from './memory-plan.ts'
 import { PageCache } from './page-cache.ts'
-import { type Limits, PAGE_ROWS, slotBytes } from './sizes.ts'
+import { type Limits, slotBytes } from './sizes.ts'
 import { ThreadTeam } from './thread-team.ts'
 import { WeightPlacer } from './weight-placer.ts'
 

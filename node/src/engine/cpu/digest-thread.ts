@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
-import { PAGE_ROWS } from './sizes.ts'
+import { PAGE_ROWS } from '@apus/shared/machine/sizes'
 
 export interface DigestSetting {
   readonly memories: readonly WebAssembly.Memory[]

@@ -1,8 +1,8 @@
 import { ApusError, raceAbort } from '@apus/shared/kit'
-import { firstRows, type Manifest } from '@apus/shared/machine'
+import { firstRows, type Manifest, PAGE_ROWS } from '@apus/shared/machine'
 import type { MemoryPlan } from './memory-plan.ts'
 import { PageDigester } from './page-digester.ts'
-import { PAGE_ROWS, pageBytes, tablePages } from './sizes.ts'
+import { pageBytes, tablePages } from './sizes.ts'
 
 interface Sequence {
   readonly slots: readonly number[]

@@ -1,13 +1,13 @@
 import type { Manifest } from '@apus/shared/machine'
+import { MAX_TILE_ROWS, PAGE_ROWS, TILE_WEIGHTS } from '@apus/shared/machine/sizes'
 
-/** Positions of a page of keys and values. */
-export const PAGE_ROWS = 64
+/** Tokens that a penalty can look back on: `MAX_PENALTY_WINDOW`, whose module is too large for every thread to load. */
+export const WINDOW_TOKENS = 64
+
 /** Rows of a tensor that lie together in memory. */
 export const BLOCK_ROWS = 8
 /** A bundle's tile at most: 16,384 weights with multipliers, and 64 rows' shifts and biases. */
-export const TILE_BYTES = 16_384 + 1024 + 64 * 5
-/** Tokens that a sampler's window can hold. */
-export const WINDOW_TOKENS = 64
+export const TILE_BYTES = TILE_WEIGHTS + TILE_WEIGHTS / 16 + MAX_TILE_ROWS * 5
 /** Settings of one column's sampler: ten words, then the window. */
 export const SETTINGS_WORDS = 10 + WINDOW_TOKENS
 

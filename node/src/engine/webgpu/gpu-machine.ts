@@ -11,10 +11,10 @@ import {
   type RunRequest,
   type RunResult,
   residualDigest,
-  STOP_LOOKBACK,
   type StopFlag,
   stopFlag,
 } from '@apus/shared/machine'
+import { STOP_LOOKBACK } from '@apus/shared/tokenizer'
 import { compileForwardPass } from './forward-pass.ts'
 import type { GpuDevice } from './gpu-device.ts'
 import { GpuModel } from './gpu-model.ts'

@@ -1,9 +1,9 @@
-import { firstRows, type NoiseKey } from '@apus/shared/machine'
-import type { SamplerSettings } from '@apus/shared/protocol'
+import { firstRows, type NoiseKey, PAGE_ROWS } from '@apus/shared/machine'
+import { MAX_PENALTY_WINDOW, type SamplerSettings } from '@apus/shared/protocol'
 import { type Dispatch, encode, type ForwardPass, TOKEN_CHOSEN } from './forward-pass.ts'
 import type { GpuDevice, ReadBack } from './gpu-device.ts'
 import { type GpuState, partialPages, SAMPLER_WORDS, slotsOf, tablePages } from './gpu-state.ts'
-import { type ModelShape, PAGE_ROWS, pageWords, residualStride, WINDOW_TOKENS } from './model-shape.ts'
+import { type ModelShape, pageWords, residualStride } from './model-shape.ts'
 import { pageDigestRequest } from './page-digest-request.ts'
 import { packSampler } from './sampler-words.ts'
 
@@ -78,11 +78,11 @@ export class GpuModel {
     const { pageTable, samplers, history } = this.#state
     this.#gpu.write(pageTable, sequence * tablePages(this.shape) * 4, Uint32Array.from(slots))
     this.#gpu.write(samplers, sequence * SAMPLER_WORDS * 4, packSampler(sampler, noise))
-    const window = new Uint32Array(WINDOW_TOKENS)
-    for (let i = Math.max(0, prompt.length - WINDOW_TOKENS); i < prompt.length; i++) {
-      window[i % WINDOW_TOKENS] = prompt[i] ?? 0
+    const window = new Uint32Array(MAX_PENALTY_WINDOW)
+    for (let i = Math.max(0, prompt.length - MAX_PENALTY_WINDOW); i < prompt.length; i++) {
+      window[i % MAX_PENALTY_WINDOW] = prompt[i] ?? 0
     }
-    this.#gpu.write(history, sequence * WINDOW_TOKENS * 4, window)
+    this.#gpu.write(history, sequence * MAX_PENALTY_WINDOW * 4, window)
     return sequence
   }
 

@@ -1,13 +1,13 @@
+import { PAGE_ROWS } from '@apus/shared/machine'
+import { MAX_PENALTY_WINDOW } from '@apus/shared/protocol'
 import type { GpuDevice } from './gpu-device.ts'
 import {
   blocksOf,
   MAX_TILES,
   type ModelShape,
-  PAGE_ROWS,
   pageWords,
   partialWords,
   residualStride,
-  WINDOW_TOKENS,
 } from './model-shape.ts'
 import { DIGEST_REQUEST_WORDS } from './page-digest-request.ts'
 
@@ -120,7 +120,7 @@ export async function allocateState(
     keptLimits: await words('kept limits', sizes.sequences * 2),
     results: await words('results', sizes.sequences),
     samplers: await words('samplers', sizes.sequences * SAMPLER_WORDS),
-    history: await words('history', sizes.sequences * WINDOW_TOKENS),
+    history: await words('history', sizes.sequences * MAX_PENALTY_WINDOW),
     chosen: await words('chosen', sizes.sequences),
     pageTable: await words('page table', sizes.sequences * tablePages(shape)),
     pages,

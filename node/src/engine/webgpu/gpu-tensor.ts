@@ -1,3 +1,4 @@
+import { A8_BLOCK, GROUP } from '@apus/shared/machine'
 import type { GpuDevice } from './gpu-device.ts'
 
 /** Consecutive rows of a tensor, columns padded to 32 as in the bundle. */
@@ -30,8 +31,6 @@ export interface LinearOutput {
   readonly residual: boolean
 }
 
-export const GROUP_COLUMNS = 32
-export const BLOCK_COLUMNS = 256
 /** A thread loads 16 weights at a time. */
 const RUN_COLUMNS = 16
 /** Four threads take 64 weights of a block each, the most whose sum stays in 32 bits. */
@@ -59,7 +58,7 @@ export class GpuTensor {
     this.#gpu = gpu
     this.rows = rows
     this.padded = padded
-    this.blocks = Math.ceil(padded / BLOCK_COLUMNS)
+    this.blocks = Math.ceil(padded / A8_BLOCK)
     this.team = team
     this.shards = shards
   }
@@ -71,8 +70,8 @@ export class GpuTensor {
     [rows, columns]: readonly [number, number],
     { stride, residual }: LinearOutput,
   ): Promise<GpuTensor> {
-    const padded = Math.ceil(columns / GROUP_COLUMNS) * GROUP_COLUMNS
-    const blocks = Math.ceil(padded / BLOCK_COLUMNS)
+    const padded = Math.ceil(columns / GROUP) * GROUP
+    const blocks = Math.ceil(padded / A8_BLOCK)
     const limit = Math.min(gpu.limits.maxBufferSize, gpu.limits.maxStorageBufferBindingSize)
     const perShard = Math.min(rows, Math.floor(limit / padded))
     const team = Math.min(MAX_TEAM, 2 ** Math.ceil(Math.log2(blocks * THREADS_OF_BLOCK)))
@@ -97,7 +96,7 @@ export class GpuTensor {
   /** Writes rows from `firstRow` on. */
   fill(firstRow: number, part: TensorRows): void {
     const count = part.shifts.length
-    const groups = this.padded / GROUP_COLUMNS
+    const groups = this.padded / GROUP
     for (const shard of this.shards) {
       const from = Math.max(firstRow, shard.firstRow)
       const to = Math.min(firstRow + count, shard.firstRow + shard.rows)

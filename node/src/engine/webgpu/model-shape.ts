@@ -1,3 +1,4 @@
+import { A8_BLOCK, PAGE_ROWS, TILE_TOKENS } from '@apus/shared/machine'
 /** What the kernels need to know of a bundle's manifest. */
 export interface ModelShape {
   readonly layers: number
@@ -20,16 +21,8 @@ export interface ModelShape {
   readonly planes: Readonly<Record<'qkv' | 'o' | 'gateUp' | 'down' | 'output', number>>
 }
 
-/** Positions of a page of keys and values. */
-export const PAGE_ROWS = 64
-/** Values of an A8 block. */
-export const A8_BLOCK = 256
-/** Tokens of a sampler's tile. */
-export const TILE_TOKENS = 1024
 /** A vocabulary has at most 2^18 tokens. */
 export const MAX_TILES = 256
-/** Tokens that a penalty can look back on. */
-export const WINDOW_TOKENS = 64
 
 /** 32-bit words of one page of one head's keys or values: 64 exponents, then rows of i16. */
 export const pageWords = (headSize: number): number => PAGE_ROWS / 4 + (PAGE_ROWS * headSize) / 2

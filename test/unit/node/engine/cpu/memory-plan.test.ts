@@ -1,4 +1,5 @@
 import type { Manifest } from '@apus/shared/machine'
+import { MAX_PENALTY_WINDOW } from '@apus/shared/protocol'
 import { describe, expect, test } from 'vitest'
 import { type MemoryPlan, planMemory } from '../../../../../node/src/engine/cpu/memory-plan.ts'
 import {
@@ -8,12 +9,17 @@ import {
   SETTINGS_WORDS,
   TILE_BYTES,
   tablePages,
+  WINDOW_TOKENS,
 } from '../../../../../node/src/engine/cpu/sizes.ts'
 import { AWKWARD_SHAPES, manifestOf } from '../../../../support/machine/random-model.ts'
 import { Workbench } from './workbench.ts'
 
 const { kernels } = new Workbench()
 const SLOTS = 5
+
+test('the window of the threads is that of the protocol', () => {
+  expect(WINDOW_TOKENS).toBe(MAX_PENALTY_WINDOW)
+})
 
 /** Every area of every shard as [from, to). */
 function areas(m: Manifest, plan: MemoryPlan): [number, number][][] {
