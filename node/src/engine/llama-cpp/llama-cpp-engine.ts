@@ -1,7 +1,7 @@
 import { ApusError } from '@apus/shared'
 import { getLlama, InsufficientMemoryError, type Llama } from 'node-llama-cpp'
 import type { Engine } from '../engine.ts'
-import { instructionSet } from './instruction-set.ts'
+import { buildClass } from './build-class.ts'
 import { loadLlamaModel } from './llama-cpp-model.ts'
 
 /**
@@ -26,7 +26,7 @@ export async function createLlamaCppEngine(): Promise<Engine> {
     throw new ApusError('engine-unavailable', 'There is no llama.cpp build for this machine.', { cause })
   }
   return {
-    class: `llama.cpp/${llama.llamaCppRelease.release}/${instructionSet(llama.systemInfo)}`,
+    class: buildClass(llama.llamaCppRelease.release, llama.systemInfo),
     verifiable: false,
     async load(path, signal) {
       lastError = ''
