@@ -84,6 +84,11 @@ function unsigned(fields: DataItemFields, signer: ItemKey): Unsigned {
     ...(fields.target ? { target: fields.target } : {}),
     ...(fields.anchor ? { anchor: fields.anchor } : {}),
   })
+  if (item.rawTags.length > MAX_TAG_BYTES)
+    throw new ApusError(
+      'tags-too-large',
+      `The tags of a message have at most ${MAX_TAG_BYTES} bytes together.`,
+    )
   return { item, message: signedMessage(item, signer.type) }
 }
 
@@ -105,7 +110,7 @@ function finished(item: DataItem, signature: Uint8Array): SignedItem {
   return { id: sha256(signature).toString('base64url'), raw }
 }
 
-/** A signed ANS-104 data item. */
+/** A signed ANS-104 data item. Errors: `tags-too-large`. */
 export async function signDataItem(fields: DataItemFields, signer: ItemSigner): Promise<SignedItem> {
   const { item, message } = unsigned(fields, signer)
   return finished(item, await signer.sign(message))

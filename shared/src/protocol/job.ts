@@ -3,6 +3,7 @@ import { digest, toBase64Url } from '../hashing/digest.ts'
 import { merkleLeaf, merkleRoot } from '../hashing/merkle.ts'
 import { statementView } from './dispute.ts'
 import { address, amount, digestText, id32, jobId, modelId } from './identity.ts'
+import { MAX_STOP_UNITS, MAX_STOPS } from './limits.ts'
 import { samplerLine, samplerSettings } from './sampler.ts'
 
 export const MAX_PROMPT_BYTES = 64 * 1024
@@ -32,7 +33,7 @@ export const ENDED: readonly JobState[] = ['settled', 'refunded', 'expired', 'ca
 /** `text`: a user's message, framed by the model's chat template; `raw`: tokenised as it is; `chat`: JSON messages. */
 export const promptFormat = z.enum(['text', 'raw', 'chat'])
 
-export const stopStrings = z.array(z.string().min(1).max(64)).max(4)
+export const stopStrings = z.array(z.string().min(1).max(MAX_STOP_UNITS)).max(MAX_STOPS)
 
 export const seatView = z.object({
   miner: address,
