@@ -33,7 +33,11 @@ export const ENDED: readonly JobState[] = ['settled', 'refunded', 'expired', 'ca
 /** `text`: a user's message, framed by the model's chat template; `raw`: tokenised as it is; `chat`: JSON messages. */
 export const promptFormat = z.enum(['text', 'raw', 'chat'])
 
-export const stopStrings = z.array(z.string().min(1).max(MAX_STOP_UNITS)).max(MAX_STOPS)
+/** Zod counts characters, the contract UTF-16 units. */
+const stopString = z.string().refine(text => text.length >= 1 && text.length <= MAX_STOP_UNITS, {
+  message: `must have 1 to ${MAX_STOP_UNITS} UTF-16 units`,
+})
+export const stopStrings = z.array(stopString).max(MAX_STOPS)
 
 export const seatView = z.object({
   miner: address,
