@@ -1,4 +1,4 @@
-import { type ModelId, modelId } from '@apus/shared'
+import { firstBytes, MAX_NAME_BYTES, type ModelId, modelId } from '@apus/shared'
 import { decodeManifest, MACHINE_CLASS } from '@apus/shared/machine'
 import type { Engine } from '../engine/engine.ts'
 import { BundleFile } from './store/bundle-file.ts'
@@ -20,7 +20,7 @@ export async function listingOfBundle(folder: string): Promise<Listing> {
     const [leaf = new Uint8Array()] = await bundle.leaves(0)
     const { name, context } = decodeManifest(leaf)
     const header = { manifest: base64(leaf), path: base64(Buffer.concat(bundle.path(0))) }
-    return { id: modelId.parse(bundle.root), name, class: MACHINE_CLASS, context, header }
+    return { id: modelId.parse(bundle.root), name: listedName(name), class: MACHINE_CLASS, context, header }
   } finally {
     await bundle.close()
   }
@@ -31,7 +31,10 @@ export async function listingOfModel(engine: Engine, path: string): Promise<List
   const model = await engine.load(path)
   const { id, name, context } = model.info
   await model.close()
-  return { id: modelId.parse(id), name, class: engine.class, context }
+  return { id: modelId.parse(id), name: listedName(name), class: engine.class, context }
 }
+
+/** Model files name themselves at any length, or not at all. */
+const listedName = (name: string): string => firstBytes(name, MAX_NAME_BYTES) || 'unnamed'
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')

@@ -1,4 +1,4 @@
-import { ApusError } from '@apus/shared'
+import { ApusError, oneLine } from '@apus/shared'
 import { getLlama, InsufficientMemoryError, type Llama } from 'node-llama-cpp'
 import type { Engine } from '../engine.ts'
 import { buildClass } from './build-class.ts'
@@ -19,7 +19,7 @@ export async function createLlamaCppEngine(): Promise<Engine> {
       maxThreads: 0,
       progressLogs: false,
       logger: (level, message) => {
-        if (level === 'error' || level === 'fatal') lastError = message.trim()
+        if (level === 'error' || level === 'fatal') lastError = oneLine(message)
       },
     })
   } catch (cause) {
