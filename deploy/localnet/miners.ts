@@ -5,7 +5,7 @@ import { Engines } from '../../node/src/engines.ts'
 import { homeAt } from '../../node/src/home/home.ts'
 import { type Fault, withFault } from './faulty-miner.ts'
 
-/** Several miners in one process: starting Node and checking its engines once for all of them saves seconds. `home=fault` is one that cheats. */
+/** Several miners in one process: starting Node and checking its engines once for all of them saves seconds. Each is told as `home=`, one that cheats as `home=fault`. */
 const { args: miners } = new Command('miners').argument('<homes...>').parse()
 
 const engines = new Engines()
@@ -21,8 +21,15 @@ const io = {
 try {
   await Promise.all(
     miners.map(miner => {
-      const [home, fault] = miner.split('=') as [string, Fault?]
-      return mine(io, homeAt(home), engines, fault && withFault(fault))
+      // A home may have this character in its path, a fault has not.
+      const at = miner.lastIndexOf('=')
+      const fault = miner.slice(at + 1)
+      return mine(
+        io,
+        homeAt(miner.slice(0, at)),
+        engines,
+        fault === '' ? undefined : withFault(fault as Fault),
+      )
     }),
   )
   process.exit(0)

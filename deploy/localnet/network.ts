@@ -357,5 +357,5 @@ async function prepareMiner(
       stopGraceSeconds: 0,
     }),
   )
-  return fault ? `${home}=${fault}` : home
+  return `${home}=${fault ?? ''}`
 }

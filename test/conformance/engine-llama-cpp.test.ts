@@ -8,7 +8,7 @@ import { createLlamaCppEngine } from '../../node/src/engine/llama-cpp/llama-cpp-
 import { randomModel } from '../support/gguf/random-model.ts'
 import { bpeVocabulary } from '../support/gguf/vocabularies.ts'
 
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const RIVER = 'a large natural stream of water (larger than a creek)'
 
 let engine: Engine

@@ -11,7 +11,7 @@ import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
 import { answerRoot, OracleRetrace, Q16_ONE, toBase64Url } from '../../shared/src/index.ts'
 import { stageCount } from '../../shared/src/machine/index.ts'
 
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const RIVER = 'Q: What is a river?\nA:'
 const never = new AbortController().signal
 

@@ -18,7 +18,7 @@ import { decodeManifest, type Manifest } from '../../../shared/src/machine/manif
 import { type RandomModel, randomModel } from '../../support/gguf/random-model.ts'
 import { bpeVocabulary, sentencePieceVocabulary } from '../../support/gguf/vocabularies.ts'
 
-const EMBEDDED = new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = `${import.meta.dirname}/../../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const options = { planes: DEFAULT_PLANES }
 
 let folder: string

@@ -6,7 +6,7 @@ import { Command } from 'commander'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { modelsCommand } from '../../../node/src/commands/models.ts'
 
-const EMBEDDED = new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = `${import.meta.dirname}/../../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 
 let home: string
 beforeAll(async () => {

@@ -7,7 +7,7 @@ import { benchCommand } from '../../../node/src/commands/bench.ts'
 import { DEFAULT_PLANES } from '../../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../../node/src/models/import/import-gguf.ts'
 
-const EMBEDDED = new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = `${import.meta.dirname}/../../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 
 let home: string
 let root: string

@@ -19,9 +19,8 @@ const fromEntries = (
   )
 
 const embedded = (): Promise<Vocabulary> =>
-  withGguf(
-    new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname,
-    async gguf => ggufVocabulary(gguf.metadata),
+  withGguf(`${import.meta.dirname}/../../../shared/models/apus-dictionary-2.8m.q8_0.gguf`, async gguf =>
+    ggufVocabulary(gguf.metadata),
   )
 
 const codeOf = (act: () => unknown): string | undefined => {
