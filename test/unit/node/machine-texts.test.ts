@@ -163,7 +163,7 @@ describe('names that come from elsewhere', () => {
 
   it('of hosts do not break the log', async () => {
     const logger = new URL('../../../shared/src/kit/logger.ts', import.meta.url)
-    const code = `import { createLogger } from '${logger}'; createLogger({ name: 'test', level: 'info' }).info('hello')`
+    const code = `import { createLogger } from ${JSON.stringify(logger)}; createLogger({ name: 'test', level: 'info' }).info('hello')`
     const { stderr } = await run(process.execPath, ['--input-type=module', '-e', code], on('exaggerated'))
     expect(JSON.parse(stderr)).toMatchObject({ hostname: MACHINES.exaggerated.host, msg: 'hello' })
   })
@@ -223,7 +223,7 @@ describe('numbers of the machine', () => {
     ['exaggerated', 8],
   ] as const)('of processors: the %s machine has %i threads for a model', async (machine, threads) => {
     const source = new URL('../../../node/src/engine/cpu/cpu-engine.ts', import.meta.url)
-    const code = `import { usualThreads } from '${source}'; console.log(usualThreads())`
+    const code = `import { usualThreads } from ${JSON.stringify(source)}; console.log(usualThreads())`
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code], on(machine))
     expect(Number(stdout)).toBe(threads)
   })
