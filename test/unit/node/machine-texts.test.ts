@@ -229,6 +229,29 @@ describe('numbers of the machine', () => {
   })
 })
 
+describe.runIf(process.arch === 'x64')('a processor', () => {
+  /** What `doctor` says of a processor of which V8 uses less. */
+  const finding = async (flag: string): Promise<unknown> => {
+    const env = { ...process.env, APUS_HOME: folder }
+    const { stdout } = await run(process.execPath, [flag, MAIN, 'doctor', '--json'], { env }).catch(
+      error => error,
+    )
+    return JSON.parse(stdout).find(({ name }: { name: string }) => name === 'processor')
+  }
+
+  it.each(['--no-enable-avx', '--no-enable-sse4-2'])('gives the known answers under %s', async flag => {
+    expect(await finding(flag)).toMatchObject({ state: 'good' })
+  })
+
+  it('without SSE4.1 is told to be too old', async () => {
+    expect(await finding('--no-enable-sse4-1')).toMatchObject({
+      state: 'fault',
+      detail: expect.stringContaining('SSE4.1'),
+      fix: expect.stringContaining('newer processor'),
+    })
+  })
+})
+
 it.each([
   ['hidden', 'baseline', 'tr_TR.UTF-8'],
   ['exaggerated', 'avx512', 'de_DE.UTF-8'],
