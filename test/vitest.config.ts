@@ -13,7 +13,7 @@ const project = (name: string, testTimeout: number) => ({
 
 export default defineConfig({
   test: {
-    reporters: ['default', new URL('./support/count-reporter.ts', import.meta.url).pathname],
+    reporters: ['default', `${import.meta.dirname}/support/count-reporter.ts`],
     maxWorkers: 2,
     projects: [
       project('unit', 30_000),

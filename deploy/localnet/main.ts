@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { describeError } from '@apus/shared/kit'
 import { Command } from 'commander'
 import { Progress } from '../setup/progress.mjs'
@@ -8,6 +8,7 @@ import { findSoftwareGpus } from '../setup/software-gpu.mjs'
 import { demonstrate, roleOf } from './demonstration/demonstration.ts'
 import { summary } from './demonstration/summary.ts'
 import { DEMONSTRATION_MINERS, startLocalNetwork } from './network.ts'
+import { shellWord } from './shell-word.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 
@@ -28,7 +29,7 @@ const interrupted = new Promise<void>(resolve => {
 
 const [gpu] = await findSoftwareGpus(join(ROOT, '.cache', 'gpu'))
 /** A network that ends after the demonstration leaves nothing behind. */
-const dir = options.once ? await mkdtemp(join(tmpdir(), 'apus-localnet-')) : options.dir
+const dir = options.once ? await mkdtemp(join(tmpdir(), 'apus-localnet-')) : resolve(options.dir)
 
 try {
   const network = await progress.step('network', report =>
@@ -50,7 +51,7 @@ try {
       if (!options.once) {
         console.log(`The network is up. Ask it something from another terminal:
 
-  export APUS_NETWORK=${join(dir, 'network.json')} APUS_WALLET=${join(ROOT, '.cache', 'wallets', 'requester.json')}
+  export APUS_NETWORK=${shellWord(join(dir, 'network.json'))} APUS_WALLET=${shellWord(join(ROOT, '.cache', 'wallets', 'requester.json'))}
   npx apus infer "What is a volcano?"
 
 Ctrl-C stops it.`)

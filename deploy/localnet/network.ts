@@ -349,5 +349,5 @@ async function prepareMiner(
       stopGraceSeconds: 0,
     }),
   )
-  return cheat ? `${home}=${cheat}` : home
+  return `${home}=${cheat ?? ''}`
 }

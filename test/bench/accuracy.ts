@@ -25,8 +25,8 @@ const { values } = parseArgs({
   },
 })
 const MODELS = new URL('../../shared/models/', import.meta.url)
-const F16 = new URL('apus-dictionary-2.8m.f16.gguf', MODELS).pathname
-const Q8 = new URL('apus-dictionary-2.8m.q8_0.gguf', MODELS).pathname
+const F16 = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.f16.gguf`
+const Q8 = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const MAX_ANSWER = 48
 /** Tokens of a piece of prose: what the model was trained on has at most 128. */
 const PROSE_TOKENS = 120

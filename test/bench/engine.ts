@@ -21,8 +21,8 @@ const { values } = parseArgs({
 const turns = Number(values.turns)
 
 /** Outside git; made once. */
-const CACHE = new URL('../../.cache/bench/', import.meta.url).pathname
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const CACHE = `${import.meta.dirname}/../../.cache/bench/`
+const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const SEED = 20_261_121
 
 interface Case {

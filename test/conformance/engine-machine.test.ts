@@ -14,7 +14,7 @@ import { importGguf } from '../../node/src/models/import/import-gguf.ts'
 import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
 import { stageCount } from '../../shared/src/machine/plan.ts'
 
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const RIVER = 'Q: What is a river?\nA:'
 const never = new AbortController().signal
 

@@ -24,7 +24,7 @@ import {
   sameBytes,
 } from './machine-engine-suite.ts'
 
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 
 const cpu =
   (options: CpuOptions): OpenMachine =>

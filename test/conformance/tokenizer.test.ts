@@ -11,7 +11,7 @@ import { BPE_CONTROLS, BPE_USER_DEFINED, bpeVocabulary } from '../support/gguf/v
 import { seededRandom } from '../support/random.ts'
 
 const STRINGS = 1_200
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 
 let llama: Llama
 let folder: string

@@ -12,7 +12,7 @@ import { aoConfig, spawnUnits, type UnitsChild } from '../support/ao-units.ts'
 import { apusNode, type MinerProcess, startMinerProcess } from '../support/miner-process.ts'
 import { eventually } from '../support/p2p.ts'
 
-const MODEL = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const MODEL = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const RIVER = 'a large natural stream of water (larger than a creek)'
 const APUS = 10n ** 12n
 const STAKE = '1000'

@@ -11,7 +11,7 @@ import { GpuProcess, softwareGpus } from '../support/gpu.ts'
 import { MemoryBundle } from '../support/machine/random-model.ts'
 import { seededRandom } from '../support/random.ts'
 
-const MODEL = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const MODEL = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 /** Tokens of the model that end an answer or are no text. */
 const SPECIAL_TOKENS = 3
 const LEAST_POSITIONS = 300

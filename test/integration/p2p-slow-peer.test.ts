@@ -17,7 +17,7 @@ it('bounds what waits for a peer that stands still, and reaches it again when it
   const { host, commitments, miner, key } = publisher
   const listener = spawn(
     process.execPath,
-    [new URL('../support/p2p-listener.ts', import.meta.url).pathname, host.network, miner, key.peer],
+    [`${import.meta.dirname}/../support/p2p-listener.ts`, host.network, miner, key.peer],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   )
   stops.push(() => listener.kill('SIGKILL'))

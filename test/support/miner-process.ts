@@ -2,7 +2,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 
-const MAIN = new URL('../../node/src/main.ts', import.meta.url).pathname
+const MAIN = `${import.meta.dirname}/../../node/src/main.ts`
 
 export interface CliResult {
   readonly code: number

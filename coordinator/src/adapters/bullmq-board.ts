@@ -208,7 +208,8 @@ const address = (text: string): RedisAddress => {
   if (text.startsWith('/')) return { path: text }
   const url = new URL(text)
   return {
-    host: url.hostname,
+    // An IPv6 address stands in brackets in a URL only.
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
     port: Number(url.port || 6379),
     ...(url.username === '' ? {} : { username: decodeURIComponent(url.username) }),
     ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),

@@ -5,7 +5,7 @@ import { homeAt } from '../../../node/src/home/home.ts'
 import { Engines } from '../../../node/src/miner/engines.ts'
 import { type Cheat, withCheat } from './faulty-miner.ts'
 
-/** Several miners in one process: starting Node and checking its engines once for all of them saves seconds. `home=cheat` is one that cheats. */
+/** Several miners in one process: starting Node and checking its engines once for all of them saves seconds. Each is told as `home=`, one that cheats as `home=cheat`. */
 const { args: miners } = new Command('miners').argument('<homes...>').parse()
 
 const engines = new Engines()
@@ -21,8 +21,15 @@ const io = {
 try {
   await Promise.all(
     miners.map(miner => {
-      const [home, cheat] = miner.split('=') as [string, Cheat?]
-      return mine(io, homeAt(home), engines, cheat && withCheat(cheat))
+      // A home may have this character in its path, a cheat has not.
+      const at = miner.lastIndexOf('=')
+      const cheat = miner.slice(at + 1)
+      return mine(
+        io,
+        homeAt(miner.slice(0, at)),
+        engines,
+        cheat === '' ? undefined : withCheat(cheat as Cheat),
+      )
     }),
   )
   process.exit(0)

@@ -123,7 +123,10 @@ async function checkProcessor(): Promise<Finding> {
       name: 'processor',
       state: 'fault',
       detail: messageOf(error),
-      fix: 'use a released version of Node',
+      fix:
+        errorCode(error) === 'cpu-unsupported'
+          ? 'use a newer processor, or show the virtual machine the features of its host'
+          : 'use a released version of Node',
     }
   }
 }

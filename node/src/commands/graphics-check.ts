@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process'
 import { ApusError, errorCode } from '@apus/shared/kit'
-import type { GpuInfo } from '../engine/webgpu/gpu-device.ts'
+import type { GpuInfo } from '../engine/webgpu/adapter-info.ts'
 
 /** What a graphics device says of itself, sizes in bytes. */
 export interface Graphics extends GpuInfo {

@@ -4,7 +4,7 @@ import type { Replay } from '@apus/shared/replay'
 
 /** A way to run models. Nodes of one `class` produce equal bytes for equal requests. */
 export interface Engine {
-  /** `apus-machine-1`, or `llama.cpp/<build>/<isa>` for results that nobody can prove. */
+  /** `apus-machine-1`, or `llama.cpp/<release>/<instructions>-<digest>` for results that nobody can prove. */
   readonly class: string
   /** True only for the integer machine, the one class whose faults the contract can recompute. */
   readonly verifiable: boolean

@@ -1,5 +1,6 @@
+import { firstBytes } from '@apus/shared/kit'
 import { decodeManifest, MACHINE_CLASS } from '@apus/shared/machine'
-import { type ModelId, modelId } from '@apus/shared/protocol'
+import { MAX_NAME_BYTES, type ModelId, modelId } from '@apus/shared/protocol'
 import { BundleFile } from '../models/store/bundle-file.ts'
 import type { Engine } from './engine.ts'
 
@@ -20,7 +21,7 @@ export async function listingOfBundle(folder: string): Promise<Listing> {
     const [leaf = new Uint8Array()] = await bundle.leaves(0)
     const { name, context } = decodeManifest(leaf)
     const header = { manifest: base64(leaf), path: base64(Buffer.concat(bundle.path(0))) }
-    return { id: modelId.parse(bundle.root), name, class: MACHINE_CLASS, context, header }
+    return { id: modelId.parse(bundle.root), name: listedName(name), class: MACHINE_CLASS, context, header }
   } finally {
     await bundle.close()
   }
@@ -31,7 +32,10 @@ export async function listingOfModel(engine: Engine, path: string): Promise<List
   const model = await engine.load(path)
   const { id, name, context } = model.info
   await model.close()
-  return { id: modelId.parse(id), name, class: engine.class, context }
+  return { id: modelId.parse(id), name: listedName(name), class: engine.class, context }
 }
+
+/** Model files name themselves at any length, or not at all. */
+const listedName = (name: string): string => firstBytes(name, MAX_NAME_BYTES) || 'unnamed'
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')

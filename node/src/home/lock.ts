@@ -62,7 +62,9 @@ function answers(path: string): Promise<boolean> {
   })
 }
 
-const socketPath = (path: string): string =>
-  Buffer.byteLength(path) <= LONGEST_SOCKET_PATH
-    ? path
-    : join(tmpdir(), `apus-${createHash('sha256').update(path).digest('hex').slice(0, 32)}.sock`)
+/** The path itself where the kernel takes it, else a name for it in a folder for what is temporary. */
+export function socketPath(path: string): string {
+  const name = `apus-${createHash('sha256').update(path).digest('hex').slice(0, 32)}.sock`
+  const paths = [path, join(tmpdir(), name), join('/tmp', name)]
+  return paths.find(one => Buffer.byteLength(one) <= LONGEST_SOCKET_PATH) ?? path
+}

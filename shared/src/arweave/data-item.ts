@@ -79,12 +79,23 @@ function unsigned(fields: DataItemFields, signer: ItemKey): Unsigned {
     ...LENGTHS[signer.type],
     publicKey: Buffer.from(signer.publicKey),
   }
-  const item = createData(fields.data, meta as never, {
-    tags: fields.tags.map(({ name, value }) => ({ name, value })),
-    ...(fields.target ? { target: fields.target } : {}),
-    ...(fields.anchor ? { anchor: fields.anchor } : {}),
-  })
+  const item = created(() =>
+    createData(fields.data, meta as never, {
+      tags: fields.tags.map(({ name, value }) => ({ name, value })),
+      ...(fields.target ? { target: fields.target } : {}),
+      ...(fields.anchor ? { anchor: fields.anchor } : {}),
+    }),
+  )
   return { item, message: signedMessage(item, signer.type) }
+}
+
+function created(create: () => DataItem): DataItem {
+  try {
+    return create()
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new ApusError('message-unsendable', `No data item can hold this message: ${reason}.`, { cause })
+  }
 }
 
 const signedMessage = (item: DataItem, type: ItemKeyType): Uint8Array =>
@@ -105,7 +116,7 @@ function finished(item: DataItem, signature: Uint8Array): SignedItem {
   return { id: sha256(signature).toString('base64url'), raw }
 }
 
-/** A signed ANS-104 data item. */
+/** A signed ANS-104 data item. Errors: `message-unsendable`, as when its tags have more than 4096 bytes together. */
 export async function signDataItem(fields: DataItemFields, signer: ItemSigner): Promise<SignedItem> {
   const { item, message } = unsigned(fields, signer)
   return finished(item, await signer.sign(message))

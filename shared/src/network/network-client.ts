@@ -7,6 +7,7 @@ import { ApusError } from '../kit/errors.ts'
 import type { DepositAction, NetworkAction, TokenAction } from '../protocol/actions.ts'
 import { type Address, amount, type JobId, type ModelId, type ProcessId } from '../protocol/identity.ts'
 import { type JobView, jobView, type PromptFormat } from '../protocol/job.ts'
+import { checkNetworkMessage, checkTokenMessage } from '../protocol/message-rules.ts'
 import type { Result } from '../protocol/round.ts'
 import type { SamplerSettings } from '../protocol/sampler.ts'
 import {
@@ -49,7 +50,10 @@ export interface Registration {
 
 type Tags = Readonly<Record<string, string | undefined>>
 
-/** The network and token processes as typed calls of one wallet. Refusals throw ApusError with the contract's code. */
+/**
+ * The network and token processes as typed calls of one wallet. Refusals throw ApusError with the contract's code; what it would
+ * refuse in any state is not even sent.
+ */
 export class NetworkClient {
   readonly network: ProcessId
   readonly token: ProcessId
@@ -129,6 +133,10 @@ export class NetworkClient {
     return id
   }
 
+  /** Refuses a request that the contract would refuse in any state: before money moves for it. */
+  checkJob = (request: JobRequest): void =>
+    checkNetworkMessage('Submit-Job', { tags: jobTags(request, ''), data: request.prompt })
+
   /** Pays for a job from this wallet's account; resolves to the job id. */
   async submitJob(request: JobRequest): Promise<JobId> {
     const { id } = await this.#act('Submit-Job', jobTags(request, ''), request.prompt)
@@ -142,24 +150,19 @@ export class NetworkClient {
   deposit = (quantity: bigint) => this.#pay('Deposit', quantity, {})
 
   transfer = (recipient: Address | ProcessId, quantity: bigint) =>
-    this.#call(this.token, 'Transfer', { Recipient: recipient, Quantity: String(quantity) })
+    this.#onToken('Transfer', { Recipient: recipient, Quantity: String(quantity) })
 
   batchTransfer = (transfers: readonly { readonly recipient: string; readonly quantity: bigint }[]) =>
-    this.#call(
-      this.token,
-      'Batch-Transfer',
-      {},
-      transfers.map(t => `${t.recipient},${t.quantity}`).join('\n'),
-    )
+    this.#onToken('Batch-Transfer', {}, transfers.map(t => `${t.recipient},${t.quantity}`).join('\n'))
 
   /** Tokens that an address holds, in units. */
   async balance(owner: string): Promise<bigint> {
-    const { messages } = await this.#call(this.token, 'Balance', { Recipient: owner })
+    const { messages } = await this.#onToken('Balance', { Recipient: owner })
     return BigInt(z.string().parse(messages[0]?.Data))
   }
 
   async totalSupply(): Promise<bigint> {
-    const { messages } = await this.#call(this.token, 'Total-Supply', {})
+    const { messages } = await this.#onToken('Total-Supply', {})
     return BigInt(z.string().parse(messages[0]?.Data))
   }
 
@@ -167,7 +170,7 @@ export class NetworkClient {
   async balances(): Promise<Map<string, bigint>> {
     const all = new Map<string, bigint>()
     for (let cursor: string | undefined; ; ) {
-      const { messages } = await this.#call(this.token, 'Balances', { Cursor: cursor })
+      const { messages } = await this.#onToken('Balances', { Cursor: cursor })
       const page = z.record(z.string(), amount).parse(JSON.parse(z.string().parse(messages[0]?.Data)))
       for (const [holder, units] of Object.entries(page)) all.set(holder, BigInt(units))
       cursor = messages[0] && tagOf(messages[0], 'Next-Cursor')
@@ -199,13 +202,19 @@ export class NetworkClient {
     return schema.parse(typeof value === 'string' ? JSON.parse(value) : value)
   }
 
-  #act(action: NetworkAction, tags: Tags, data?: string) {
+  async #act(action: NetworkAction, tags: Tags, data?: string) {
+    checkNetworkMessage(action, { tags, data })
     return this.#call(this.network, action, tags, data)
+  }
+
+  async #onToken(action: TokenAction, tags: Tags, data?: string) {
+    checkTokenMessage(action, { tags, data })
+    return this.#call(this.token, action, tags, data)
   }
 
   #pay(action: DepositAction, quantity: bigint, tags: Tags, data?: string) {
     const transfer = { Recipient: this.network, Quantity: String(quantity), 'X-Action': action, ...tags }
-    return this.#call(this.token, 'Transfer', transfer, data)
+    return this.#onToken('Transfer', transfer, data)
   }
 
   async #call(process: ProcessId, action: TokenAction | NetworkAction, tags: Tags, data?: string) {

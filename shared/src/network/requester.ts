@@ -42,8 +42,11 @@ export class Requester {
 
   /** Submits a job, first depositing what the account lacks. Errors: `unknown-model`, `deposit-late`, the contract's. */
   async submit(request: JobRequest): Promise<JobId> {
+    this.#client.checkJob(request)
     const model = await this.#client.model(request.model)
     if (!model) throw new ApusError('unknown-model', `No model ${request.model} is listed on this network.`)
+    if (request.maxTokens > model.maxContext)
+      throw new ApusError('bad-tag', `The model holds ${model.maxContext} tokens, so no longer answer fits.`)
     await this.#fund(priceOf(model, request))
     return this.#client.submitJob(request)
   }

@@ -23,6 +23,7 @@ export {
   promptDigest,
   type SeatView,
 } from './job.ts'
+export { MAX_CLASS_BYTES, MAX_NAME_BYTES } from './limits.ts'
 export {
   commitmentOf,
   commitmentSalt,

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { digest } from '../hashing/digest.ts'
 import { revealedResult } from './dispute.ts'
 import { address, amount, digestText, id32, jobId, modelId } from './identity.ts'
+import { MAX_STOP_UNITS, MAX_STOPS } from './limits.ts'
 import { samplerLine, samplerSettings } from './sampler.ts'
 
 export const MAX_PROMPT_BYTES = 64 * 1024
@@ -31,7 +32,11 @@ export const ENDED: readonly JobState[] = ['settled', 'refunded', 'expired', 'ca
 /** `text`: a user's message, framed by the model's chat template; `raw`: tokenised as it is; `chat`: JSON messages. */
 export const promptFormat = z.enum(['text', 'raw', 'chat'])
 
-export const stopStrings = z.array(z.string().min(1).max(64)).max(4)
+/** Zod counts characters, the contract UTF-16 units. */
+const stopString = z.string().refine(text => text.length >= 1 && text.length <= MAX_STOP_UNITS, {
+  message: `must have 1 to ${MAX_STOP_UNITS} UTF-16 units`,
+})
+export const stopStrings = z.array(stopString).max(MAX_STOPS)
 
 export const seatView = z.object({
   miner: address,

@@ -13,7 +13,7 @@ export const usualThreads = (): number => Math.max(1, Math.min(MOST_THREADS, ava
 
 /**
  * The verifiable engine on the processor. Before its first model it shows that this processor and JavaScript engine compute what
- * the machine means. Errors of `load` besides those of bundles: `cpu-wrong`.
+ * the machine means. Errors of `load` besides those of bundles: `cpu-wrong`, `cpu-unsupported`.
  */
 export function createCpuEngine(options: Partial<CpuOptions> = {}): Engine {
   const settings = { threads: usualThreads(), ...options }
@@ -28,7 +28,7 @@ export function createCpuEngine(options: Partial<CpuOptions> = {}): Engine {
   })
 }
 
-/** Errors: `cpu-wrong` when one bit differs from the oracle. */
+/** Errors: `cpu-wrong` when one bit differs from the oracle, `cpu-unsupported`. */
 export async function checkCpu(threads: number): Promise<void> {
   if (await givesKnownAnswers(leaves => CpuMachine.load(leaves, { threads }))) return
   throw new ApusError(

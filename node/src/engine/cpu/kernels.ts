@@ -1,4 +1,9 @@
 import { readFileSync } from 'node:fs'
+import { setFlagsFromString } from 'node:v8'
+import { ApusError } from '@apus/shared/kit'
+
+// V8's baseline compiler makes a wrong dot product on processors without AVX; its optimising compiler, a right one on all.
+setFlagsFromString('--no-liftoff')
 
 type Address = number
 type Bytes = number
@@ -78,8 +83,21 @@ export interface Kernels {
 
 let compiled: WebAssembly.Module | undefined
 
-/** The kernels on a memory whose tables are written. */
+/** The kernels on a memory whose tables are written. Errors: `cpu-unsupported`. */
 export function instantiateKernels(memory: WebAssembly.Memory): Kernels {
-  compiled ??= new WebAssembly.Module(readFileSync(new URL('./kernels.wasm', import.meta.url)))
+  compiled ??= compile()
   return new WebAssembly.Instance(compiled, { env: { memory } }).exports as unknown as Kernels
+}
+
+function compile(): WebAssembly.Module {
+  const bytes = readFileSync(new URL('./kernels.wasm', import.meta.url))
+  try {
+    return new WebAssembly.Module(bytes)
+  } catch (cause) {
+    throw new ApusError(
+      'cpu-unsupported',
+      'This processor is too old for WebAssembly with SIMD, which needs SSE4.1 at least.',
+      { cause },
+    )
+  }
 }

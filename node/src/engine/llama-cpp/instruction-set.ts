@@ -1,17 +1,14 @@
-// Switches that every build has, or that another switch implies: naming them would only make the class longer.
-const UNTOLD = new Set(['SSE3', 'SSSE3', 'LLAMAFILE', 'REPACK', 'OPENMP'])
-const IMPLIED: Readonly<Record<string, readonly string[]>> = {
-  AVX2: ['AVX', 'F16C', 'FMA', 'BMI2'],
-  AVX512: ['AVX2'],
-}
-
 /**
- * The instruction set that a llama.cpp build computes with, from its system information ("CPU : AVX2 = 1 | …"),
- * as in `avx512+avx512_vnni`. Builds with equal sets round alike.
+ * What a llama.cpp build computes with, from its system information ("CPU : AVX2 = 1 | SVE_CNT = 16 | …"): the switches that
+ * are on, sorted, as `AVX2` or with their value as `SVE_CNT=16`. Builds of one release with equal sets round alike.
  */
-export function instructionSet(systemInfo: string): string {
-  const on = [...systemInfo.matchAll(/([A-Z0-9_]+) = 1/g)].map(match => match[1] ?? '')
-  const implied = new Set(on.flatMap(feature => IMPLIED[feature] ?? []))
-  const told = on.filter(feature => !UNTOLD.has(feature) && !implied.has(feature))
-  return told.length === 0 ? 'baseline' : told.join('+').toLowerCase()
+export function instructionSet(systemInfo: string): readonly string[] {
+  const on = new Set<string>()
+  for (const part of systemInfo.split('|')) {
+    const [named = '', value = ''] = part.split('=').map(text => text.trim())
+    const name = named.slice(named.lastIndexOf(':') + 1).trim()
+    if (name === '' || value === '' || value === '0') continue
+    on.add(value === '1' ? name : `${name}=${value}`)
+  }
+  return [...on].sort()
 }

@@ -1,7 +1,7 @@
-import { ApusError } from '@apus/shared/kit'
+import { ApusError, oneLine } from '@apus/shared/kit'
 import { getLlama, InsufficientMemoryError, type Llama } from 'node-llama-cpp'
 import type { Engine } from '../engine.ts'
-import { instructionSet } from './instruction-set.ts'
+import { buildClass } from './build-class.ts'
 import { loadLlamaModel } from './llama-cpp-model.ts'
 
 /**
@@ -19,14 +19,14 @@ export async function createLlamaCppEngine(): Promise<Engine> {
       maxThreads: 0,
       progressLogs: false,
       logger: (level, message) => {
-        if (level === 'error' || level === 'fatal') lastError = message.trim()
+        if (level === 'error' || level === 'fatal') lastError = oneLine(message)
       },
     })
   } catch (cause) {
     throw new ApusError('engine-unavailable', 'There is no llama.cpp build for this machine.', { cause })
   }
   return {
-    class: `llama.cpp/${llama.llamaCppRelease.release}/${instructionSet(llama.systemInfo)}`,
+    class: buildClass(llama.llamaCppRelease.release, llama.systemInfo),
     verifiable: false,
     async load(path, signal) {
       lastError = ''

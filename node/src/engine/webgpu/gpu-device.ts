@@ -1,19 +1,12 @@
-import { ApusError } from '@apus/shared/kit'
+import { ApusError, oneLine } from '@apus/shared/kit'
 import { create, globals } from 'webgpu'
+import { adapterInfo, type GpuInfo } from './adapter-info.ts'
 import { type KernelConstants, type KernelName, kernelBindings, kernelCode } from './kernels.ts'
 
 Object.assign(globalThis, globals)
 
 /** Dawn aborts the process when the object that `create` returned is collected while a device lives. */
 const roots = new Set<GPU>()
-
-export interface GpuInfo {
-  readonly vendor: string
-  readonly device: string
-  readonly description: string
-  /** True for a driver that computes on the processor. */
-  readonly software: boolean
-}
 
 /** A part of a buffer to be read back. */
 export interface ReadBack {
@@ -43,19 +36,18 @@ export class GpuDevice {
     this.#gpu = gpu
     this.#device = device
     this.limits = device.limits
-    this.info = {
-      vendor: adapter.info.vendor,
-      device: adapter.info.device,
-      description: adapter.info.description,
-      software: adapter.info.isFallbackAdapter,
-    }
+    this.info = adapterInfo(adapter.info)
     device.onuncapturederror = event => this.#fail(asError(event.error))
     void device.lost.then(lost => {
       if (this.#closed) return
       this.#fail(
-        new ApusError('device-lost', `The graphics device was lost: ${lost.message || lost.reason}.`, {
-          retry: true,
-        }),
+        new ApusError(
+          'device-lost',
+          `The graphics device was lost: ${oneLine(lost.message) || lost.reason}.`,
+          {
+            retry: true,
+          },
+        ),
       )
     })
   }
@@ -298,4 +290,4 @@ function asError(error: GPUError): ApusError {
   return new ApusError('gpu-error', `The graphics device refused a command: ${firstLine(error)}.`)
 }
 
-const firstLine = (error: GPUError): string => error.message.split('\n')[0] ?? ''
+const firstLine = (error: GPUError): string => oneLine(error.message.split('\n')[0] ?? '')

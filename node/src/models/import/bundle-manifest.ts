@@ -1,5 +1,5 @@
 import { encodeCanonical } from '@apus/shared/hashing'
-import { ApusError } from '@apus/shared/kit'
+import { ApusError, firstBytes } from '@apus/shared/kit'
 import { decodeManifest, type Manifest, SHAPE_LIMITS } from '@apus/shared/machine'
 import { exactFraction, roundedQuotient } from './exact-numbers.ts'
 import { provableContext } from './machine-limits.ts'
@@ -35,7 +35,7 @@ export function bundleManifest(
     throw new ApusError('model-unsupported', 'The norm epsilon of the model is too large for the machine.')
   const manifest = {
     machine: 1,
-    name: shortened(m.name),
+    name: firstBytes(m.name, SHAPE_LIMITS.nameBytes),
     layers: m.layers,
     width: m.width,
     heads: m.heads,
@@ -52,12 +52,4 @@ export function bundleManifest(
     tokenizerBytes,
   }
   return decodeManifest(encodeCanonical(manifest))
-}
-
-function shortened(name: string): string {
-  let short = ''
-  for (const character of name.toWellFormed())
-    if (Buffer.byteLength(short + character) <= SHAPE_LIMITS.nameBytes) short += character
-    else break
-  return short
 }
