@@ -9,6 +9,7 @@ import {
   createWallet,
   describeError,
   errorCode,
+  type Logger,
   loadWallet,
   NODE_KEY_BYTES,
   type NodeKey,
@@ -20,8 +21,9 @@ import {
 } from '@apus/shared'
 import { Command } from 'commander'
 import { createBullmqBoard } from './adapters/bullmq-board.ts'
-import { settingsSchema } from './config.ts'
-import { createCoordinator } from './coordinator.ts'
+import { createMemoryBoard } from './adapters/memory-board.ts'
+import { type Settings, settingsSchema } from './config.ts'
+import { createCoordinator, type JobBoard } from './coordinator.ts'
 
 const program = new Command('apus-coordinator').description(
   'Watches a network, brings tasks to miners and keeps time. It holds no funds and decides nothing.',
@@ -46,14 +48,13 @@ async function start(file: string): Promise<void> {
   const wallet = await openWallet(resolve(folder, settings.wallet))
   const key = await openKey(resolve(folder, settings.key))
   const log = createLogger({ name: 'coordinator', level: settings.log })
-  const redis = new Secret(settings.redis)
   const { announce, ...peers } = settings.peers
   const coordinator = createCoordinator(
     { ...settings, peers: { ...peers, ...(announce === undefined ? {} : { announce }) } },
     {
       ao: connectAo(settings.ao, wallet),
       key,
-      board: createBullmqBoard({ redis, name: settings.network, log }),
+      board: openBoard(settings, log),
       log,
     },
   )
@@ -66,6 +67,14 @@ async function start(file: string): Promise<void> {
   console.log(JSON.stringify({ ...ready, pid: process.pid }))
   await signalled
   await coordinator.stop()
+}
+
+function openBoard({ redis, network }: Pick<Settings, 'redis' | 'network'>, log: Logger): JobBoard {
+  if (redis !== undefined) return createBullmqBoard({ redis: new Secret(redis), name: network, log })
+  log.warn(
+    'No Redis is set: tasks are kept in memory, so those in hand are forgotten when this coordinator stops and are posted again from AO; several coordinators do not share them.',
+  )
+  return createMemoryBoard(log)
 }
 
 async function openWallet(path: string): Promise<Wallet> {

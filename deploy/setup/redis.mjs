@@ -12,33 +12,27 @@ const VERSION_TIMEOUT_MS = 10_000
 const run = promisify(execFile)
 
 /**
- * The path of a `redis-server` of at least version 6.2; where there is none and this is a root user on a system with
- * apt, Debian's package is installed. Throws one sentence saying what to install otherwise.
+ * A `redis-server` that is new enough, or what is wrong.
+ * @typedef {{path: string, missing?: undefined} | {path?: undefined, missing: string}} FoundRedis
+ */
+
+/**
+ * Finds a `redis-server`; where there is none and this is a root user on a system with apt, Debian's package is
+ * installed. `missing` tells why there is none in the end.
  * @param {(sentence: string) => void} [report]
- * @returns {Promise<string>}
+ * @returns {Promise<FoundRedis>}
  */
 export async function ensureRedis(report = () => {}) {
   const before = await findRedis()
-  if (before.path !== undefined) return before.path
-  const missing =
-    before.tooOld === undefined
-      ? 'redis-server is not installed'
-      : `${before.tooOld.path} has version ${before.tooOld.version}`
-  const wish = `install redis-server ${MINIMUM_REDIS.join('.')} or newer (on Debian: apt-get install redis-server)`
-  if (process.getuid?.() !== 0 || (await findProgram('apt-get')) === undefined) {
-    throw new Error(`${missing}; please ${wish}.`)
-  }
+  if (before.path !== undefined) return before
+  if (process.getuid?.() !== 0 || (await findProgram('apt-get')) === undefined) return before
   report('installing redis-server with apt')
   try {
     await aptInstall(report)
-  } catch (cause) {
-    throw new Error(`${missing}, and apt could not install it; please ${wish}.`, { cause })
+  } catch {
+    return { missing: `${before.missing}, and apt could not install it` }
   }
-  const after = await findRedis()
-  if (after.path === undefined) {
-    throw new Error(`This system's packages have no Redis that is new enough; please ${wish}.`)
-  }
-  return after.path
+  return findRedis()
 }
 
 /** @param {(sentence: string) => void} report */
@@ -58,16 +52,23 @@ async function aptInstall(report) {
   }
 }
 
-/** @returns {Promise<{path?: string, tooOld?: {path: string, version: string}}>} */
-async function findRedis() {
+/**
+ * The `redis-server` on the PATH.
+ * @returns {Promise<FoundRedis>}
+ */
+export async function findRedis() {
   const path = await findProgram('redis-server')
-  if (path === undefined) return {}
-  const { stdout } = await run(path, ['--version'], { timeout: VERSION_TIMEOUT_MS })
+  if (path === undefined) return { missing: 'redis-server is not installed' }
+  const { stdout } = await run(path, ['--version'], { timeout: VERSION_TIMEOUT_MS }).catch(() => ({
+    stdout: '',
+  }))
   const version = /v=(\d+)\.(\d+)\.\d+/.exec(stdout)
   const [major = 0, minor = 0] = version ? [Number(version[1]), Number(version[2])] : []
   const [wantedMajor = 0, wantedMinor = 0] = MINIMUM_REDIS
   const enough = major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)
-  return enough ? { path } : { tooOld: { path, version: `${major}.${minor}` } }
+  if (enough) return { path }
+  const found = version ? `has version ${major}.${minor}` : 'does not tell its version'
+  return { missing: `${path} ${found} (${MINIMUM_REDIS.join('.')} or newer is needed)` }
 }
 
 /** @param {string} name */

@@ -19,18 +19,16 @@ try {
   if (Number(process.versions.node.split('.')[0]) < MINIMUM_NODE) {
     throw new Error(`Node ${MINIMUM_NODE} or newer is needed; this is ${process.versions.node}.`)
   }
-  if (process.platform !== 'linux')
-    throw new Error('This set-up knows Linux only; use a Debian machine or container.')
   await packages()
   if (purpose !== 'check') {
     const { ensureRedis } = await import('./redis.mjs')
-    await progress.step('Redis', report => ensureRedis(report))
+    tell(await progress.step('Redis', report => ensureRedis(report)))
     const { ensureAosModule } = await import('./aos-module.mjs')
     await progress.step('aos module', report => ensureAosModule(join(CACHE, 'aos'), report))
   }
   if (purpose === 'test') {
     const { ensureSoftwareGpus } = await import('./software-gpu.mjs')
-    await progress.step('software GPUs', report => ensureSoftwareGpus(join(CACHE, 'gpu'), report))
+    tell(await progress.step('software GPUs', report => ensureSoftwareGpus(join(CACHE, 'gpu'), report)))
   }
   progress.end()
 } catch (error) {
@@ -38,12 +36,19 @@ try {
   process.exit(1)
 }
 
+/** Says what could not be had. `npm start` does without, and its network says itself what it does in its place. */
+function tell({ missing }) {
+  if (missing !== undefined && purpose !== 'start') progress.lack(`${missing}: what needs it is left out`)
+}
+
 /** Installs the locked packages unless exactly this lock is installed already. */
 async function packages() {
   const lock = createHash('sha256')
     .update(readFileSync(join(ROOT, 'package-lock.json')))
     .digest('hex')
-  if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === lock) return
+  // A clone may be seen by two systems (a container on a Mac), whose packages differ.
+  const stamp = `${lock} ${process.platform}-${process.arch}`
+  if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === stamp) return
   await progress.step('npm packages (a few minutes the first time)', async report => {
     await npmCi(report)
     if (!existsSync(join(ROOT, 'node_modules', '.bin', 'node'))) {
@@ -52,7 +57,7 @@ async function packages() {
       )
     }
     mkdirSync(join(ROOT, 'node_modules'), { recursive: true })
-    writeFileSync(STAMP, lock)
+    writeFileSync(STAMP, stamp)
     return 'installed'
   })
 }
