@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { ApusError } from '@apus/shared'
 import type { Home } from './home.ts'
 
-/** The kernel's limit on the path of a socket, less its end mark. */
-const LONGEST_SOCKET_PATH = 107
+/** The smallest limit that a system sets on the path of a socket (macOS: 104 bytes, Linux: 108), less its end mark. */
+const LONGEST_SOCKET_PATH = 103
 
 /** Lets go of a lock. */
 export type Release = () => Promise<void>
@@ -62,7 +62,12 @@ function answers(path: string): Promise<boolean> {
   })
 }
 
-const socketPath = (path: string): string =>
-  Buffer.byteLength(path) <= LONGEST_SOCKET_PATH
-    ? path
-    : join(tmpdir(), `apus-${createHash('sha256').update(path).digest('hex').slice(0, 32)}.sock`)
+const fits = (path: string): boolean => Buffer.byteLength(path) <= LONGEST_SOCKET_PATH
+
+/** The path itself, or where it is too long a short one that stands for it. */
+function socketPath(path: string): string {
+  if (fits(path)) return path
+  const name = `apus-${createHash('sha256').update(path).digest('hex').slice(0, 32)}.sock`
+  const short = join(tmpdir(), name)
+  return fits(short) ? short : join('/tmp', name)
+}

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formatApus, nodeKey, parseApus, type Wallet } from '@apus/shared'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { readBackup, writeBackup } from '../../../node/src/home/backup.ts'
 import {
   createHome,
@@ -97,6 +97,12 @@ describe('a home', () => {
     const releaseDeep = await lockHome(deep)
     await expect(lockHome(deep)).rejects.toMatchObject({ code: 'already-running' })
     await releaseDeep()
+    vi.stubEnv('TMPDIR', join(folder, 't'.repeat(120)))
+    try {
+      await (await lockHome(deep))()
+    } finally {
+      vi.unstubAllEnvs()
+    }
   })
 })
 
