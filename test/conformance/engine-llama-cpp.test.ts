@@ -7,6 +7,7 @@ import type { Engine, GenerationRequest, LoadedModel } from '../../node/src/engi
 import { createLlamaCppEngine } from '../../node/src/engine/llama-cpp/llama-cpp-engine.ts'
 import { randomModel } from '../support/gguf/random-model.ts'
 import { bpeVocabulary } from '../support/gguf/vocabularies.ts'
+import { needsLlamaCpp } from '../support/parts.ts'
 
 const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
 const RIVER = 'a large natural stream of water (larger than a creek)'
@@ -38,7 +39,7 @@ const request = (prompt: string, change: Partial<GenerationRequest> = {}): Gener
 const never = new AbortController().signal
 const codeOf = (run: Promise<unknown>) => run.then(() => 'no error', errorCode)
 
-describe('the llama.cpp engine', () => {
+describe('the llama.cpp engine', await needsLlamaCpp(), () => {
   it('names build and instruction set, and claims no proof', () => {
     expect(engine.class).toMatch(/^llama\.cpp\/v?[0-9a-z.]+\/[a-z0-9_+]+$/)
     expect(engine.class.length).toBeLessThan(64)

@@ -8,6 +8,7 @@ import { withGguf } from '../../node/src/models/gguf/read-gguf.ts'
 import { randomModel } from '../support/gguf/random-model.ts'
 import { randomText, TRAINING_TEXT } from '../support/gguf/text-corpus.ts'
 import { BPE_CONTROLS, BPE_USER_DEFINED, bpeVocabulary } from '../support/gguf/vocabularies.ts'
+import { needsLlamaCpp } from '../support/parts.ts'
 import { seededRandom } from '../support/random.ts'
 
 const STRINGS = 1_200
@@ -42,7 +43,7 @@ function compare(model: LlamaModel, tokenizer: Tokenizer, seed: number, specials
   return texts.size
 }
 
-describe('tokens are those of llama.cpp', () => {
+describe('tokens are those of llama.cpp', await needsLlamaCpp(), () => {
   it('for the SentencePiece vocabulary of the embedded model', async () => {
     const model = await llama.loadModel({ modelPath: EMBEDDED, gpuLayers: 0 })
     expect(compare(model, await ours(EMBEDDED), 1, ['<s>', '</s>', '<unk>', '<0x41>'])).toBe(STRINGS)

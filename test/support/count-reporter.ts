@@ -1,5 +1,4 @@
 import type { Reporter, TestCase, TestModule } from 'vitest/node'
-import './parts.ts'
 
 /** What is left out for one reason: names of suites and tests, and how many tests they are. */
 interface LeftOut {

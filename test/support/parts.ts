@@ -1,3 +1,4 @@
+import { errorCode } from '@apus/shared'
 import type { TestOptions } from 'vitest'
 import { leftOut } from '../../deploy/setup/left-out.mjs'
 import { findRedis } from '../../deploy/setup/redis.mjs'
@@ -18,3 +19,15 @@ export const needs = (missing: string | undefined): TestOptions =>
 
 /** For tests that start a real Redis. */
 export const needsRedis = async (): Promise<TestOptions> => needs((await findRedis()).missing)
+
+/** For tests that run llama.cpp, which has no build of its processor engine for some machines. */
+export async function needsLlamaCpp(): Promise<TestOptions> {
+  const { createLlamaCppEngine } = await import('../../node/src/engine/llama-cpp/llama-cpp-engine.ts')
+  try {
+    await (await createLlamaCppEngine()).close()
+    return {}
+  } catch (error) {
+    if (errorCode(error) !== 'engine-unavailable') throw error
+    return needs('llama.cpp has no build for this machine')
+  }
+}
