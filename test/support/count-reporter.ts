@@ -1,10 +1,4 @@
-import type { Reporter, TestCase, TestModule } from 'vitest/node'
-
-/** What is left out for one reason: names of suites and tests, and how many tests they are. */
-interface LeftOut {
-  readonly names: Set<string>
-  tests: number
-}
+import type { Reporter, TestCase, TestModule, TestSuite } from 'vitest/node'
 
 /**
  * Prints the closing line `N passed, N failed` after Vitest's own summary; where tests were skipped, `, N skipped`
@@ -15,7 +9,7 @@ export default class CountReporter implements Reporter {
     let passed = 0
     let failed = unhandled.length
     let skipped = 0
-    const leftOut = new Map<string, LeftOut>()
+    const leftOut = new Map<string, Map<string, number>>()
     for (const module of modules) {
       if (module.errors().length > 0) failed += 1
       for (const test of module.children.allTests()) {
@@ -24,32 +18,37 @@ export default class CountReporter implements Reporter {
         else if (state === 'failed') failed += 1
         else {
           skipped += 1
-          const reason = test.meta().leftOut
-          if (reason !== undefined) note(leftOut, reason, test)
+          note(leftOut, test)
         }
       }
     }
-    for (const [reason, { names, tests }] of leftOut) {
-      console.log(`Left out, because ${reason} (${tests} ${tests === 1 ? 'test' : 'tests'}):`)
-      for (const name of names) console.log(`  ${name}`)
+    for (const [reason, names] of leftOut) {
+      console.log(`Left out, because ${reason}:`)
+      for (const [name, tests] of names) console.log(`  ${name} (${tests} ${tests === 1 ? 'test' : 'tests'})`)
     }
     console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
   }
 }
 
-function note(leftOut: Map<string, LeftOut>, reason: string, test: TestCase): void {
-  const entry = leftOut.get(reason) ?? { names: new Set(), tests: 0 }
-  leftOut.set(reason, entry)
-  entry.tests += 1
-  entry.names.add(`${test.module.relativeModuleId}: ${outermost(test).name}`)
+function note(leftOut: Map<string, Map<string, number>>, test: TestCase): void {
+  const reason = test.meta().leftOut
+  if (reason === undefined) return
+  const names = leftOut.get(reason) ?? new Map<string, number>()
+  leftOut.set(reason, names)
+  const name = nameOf(wholeOf(test, reason))
+  names.set(name, (names.get(name) ?? 0) + 1)
 }
 
-/** The test, or the outermost suite around it that is left out as a whole. */
-function outermost(test: TestCase): { readonly name: string } {
-  let found: { readonly name: string } = test
-  for (let at = test.parent; at.type === 'suite'; at = at.parent) {
-    if (at.meta().leftOut === undefined) break
-    found = at
+/** The largest thing around a test that is left out with it as a whole. */
+function wholeOf(test: TestCase, reason: string): TestCase | TestSuite | TestModule {
+  let whole: TestCase | TestSuite | TestModule = test
+  while (whole.type !== 'module') {
+    const { parent }: { readonly parent: TestSuite | TestModule } = whole
+    if (![...parent.children.allTests()].every(other => other.meta().leftOut === reason)) break
+    whole = parent
   }
-  return found
+  return whole
 }
+
+const nameOf = (part: TestCase | TestSuite | TestModule): string =>
+  part.type === 'module' ? part.relativeModuleId : `${part.module.relativeModuleId}: ${part.fullName}`
