@@ -7,6 +7,8 @@ import { promisify } from 'node:util'
 const MINIMUM_REDIS = [6, 2]
 /** Package lists and a few megabytes on a slow line. */
 const APT_TIMEOUT_MS = 300_000
+/** An archive that says nothing for this long is out of reach (s); a network starts without Redis then. */
+const APT_IMPATIENCE = ['http', 'https'].flatMap(way => ['-o', `Acquire::${way}::Timeout=15`])
 const VERSION_TIMEOUT_MS = 10_000
 
 const run = promisify(execFile)
@@ -40,7 +42,11 @@ async function aptInstall(report) {
   // Runlevel 1 keeps the package from starting a server of its own.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' }
   const apt = (/** @type {string[]} */ ...args) =>
-    run('apt-get', ['--yes', '--quiet', ...args], { env, timeout: APT_TIMEOUT_MS, maxBuffer: 1 << 24 })
+    run('apt-get', ['--yes', '--quiet', ...APT_IMPATIENCE, ...args], {
+      env,
+      timeout: APT_TIMEOUT_MS,
+      maxBuffer: 1 << 24,
+    })
   const install = () => apt('install', '--no-install-recommends', 'redis-server')
   try {
     await install()
