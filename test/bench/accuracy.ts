@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Gguf, withGguf } from '../../node/src/models/gguf/read-gguf.ts'
 import { bundleManifest, DEFAULT_PLANES, type Planes } from '../../node/src/models/import/bundle-manifest.ts'
@@ -24,8 +25,8 @@ const { values } = parseArgs({
   },
 })
 const MODELS = new URL('../../shared/models/', import.meta.url)
-const F16 = new URL('apus-dictionary-2.8m.f16.gguf', MODELS).pathname
-const Q8 = new URL('apus-dictionary-2.8m.q8_0.gguf', MODELS).pathname
+const F16 = fileURLToPath(new URL('apus-dictionary-2.8m.f16.gguf', MODELS))
+const Q8 = fileURLToPath(new URL('apus-dictionary-2.8m.q8_0.gguf', MODELS))
 const MAX_ANSWER = 48
 /** Tokens of a piece of prose: what the model was trained on has at most 128. */
 const PROSE_TOKENS = 120

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { withGguf } from '../../node/src/models/gguf/read-gguf.ts'
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
@@ -21,8 +22,8 @@ const { values } = parseArgs({
 const turns = Number(values.turns)
 
 /** Outside git; made once. */
-const CACHE = new URL('../../.cache/bench/', import.meta.url).pathname
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const CACHE = fileURLToPath(new URL('../../.cache/bench/', import.meta.url))
+const EMBEDDED = fileURLToPath(new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url))
 const SEED = 20_261_121
 
 interface Case {

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { answerRoot, errorCode, merkleRoot, samplerSettings, toBase64Url } from '@apus/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Engine, GenerationRequest, LoadedModel } from '../../node/src/engine/engine.ts'
@@ -9,7 +10,7 @@ import { randomModel } from '../support/gguf/random-model.ts'
 import { bpeVocabulary } from '../support/gguf/vocabularies.ts'
 import { needsLlamaCpp } from '../support/parts.ts'
 
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = fileURLToPath(new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url))
 const RIVER = 'a large natural stream of water (larger than a creek)'
 
 let engine: Engine

@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createCpuEngine } from '../../node/src/engine/cpu/cpu-engine.ts'
 import type { ChosenToken, Engine, GenerationRequest, LoadedModel } from '../../node/src/engine/engine.ts'
@@ -11,7 +12,7 @@ import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
 import { answerRoot, OracleRetrace, Q16_ONE, toBase64Url } from '../../shared/src/index.ts'
 import { stageCount } from '../../shared/src/machine/index.ts'
 
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = fileURLToPath(new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url))
 const RIVER = 'Q: What is a river?\nA:'
 const never = new AbortController().signal
 

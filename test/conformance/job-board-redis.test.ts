@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { type Address, createLogger, digest, type JobId, Secret } from '@apus/shared'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createBullmqBoard } from '../../coordinator/src/adapters/bullmq-board.ts'
@@ -109,7 +110,7 @@ describe('the board when things die', await needsRedis(), () => {
   })
 
   test('a coordinator killed while it hands tasks out loses them to the next one', async () => {
-    const program = new URL('../support/holding-board.ts', import.meta.url).pathname
+    const program = fileURLToPath(new URL('../support/holding-board.ts', import.meta.url))
     const child = spawn(process.execPath, [program, redis.url], { stdio: ['ignore', 'pipe', 'inherit'] })
     children.push(child)
     const held = await new Promise<string>(resolve =>

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { CpuMachine, type CpuOptions } from '../../node/src/engine/cpu/cpu-machine.ts'
 import { Captain } from '../../node/src/engine/cpu/team.ts'
@@ -24,7 +25,7 @@ import {
   sameBytes,
 } from './machine-engine-suite.ts'
 
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = fileURLToPath(new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url))
 
 const cpu =
   (options: CpuOptions): OpenMachine =>

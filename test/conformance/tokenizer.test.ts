@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { createTokenizer, ggufVocabulary, type Tokenizer } from '@apus/shared'
 import { getLlama, type Llama, type LlamaModel } from 'node-llama-cpp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -12,7 +13,7 @@ import { needsLlamaCpp } from '../support/parts.ts'
 import { seededRandom } from '../support/random.ts'
 
 const STRINGS = 1_200
-const EMBEDDED = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = fileURLToPath(new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url))
 
 let llama: Llama
 let folder: string

@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import {
   type Address,
   connectAo,
@@ -20,7 +21,7 @@ import { apusNode, type MinerProcess, startMinerProcess } from '../support/miner
 import { eventually } from '../support/p2p.ts'
 import { needsLlamaCpp } from '../support/parts.ts'
 
-const MODEL = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const MODEL = fileURLToPath(new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url))
 const RIVER = 'a large natural stream of water (larger than a creek)'
 const APUS = 10n ** 12n
 const STAKE = '1000'

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
@@ -12,7 +13,7 @@ import { MemoryBundle } from '../support/machine/random-model.ts'
 import { needs } from '../support/parts.ts'
 import { seededRandom } from '../support/random.ts'
 
-const MODEL = new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const MODEL = fileURLToPath(new URL('../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url))
 /** Tokens of the model that end an answer or are no text. */
 const SPECIAL_TOKENS = 3
 const LEAST_POSITIONS = 300

@@ -1,6 +1,7 @@
 import { copyFile, cp, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { errorCode, fromBase64Url, merkleLeaf, verifyMerklePath } from '@apus/shared'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { decodeTokenizerSection } from '../../../node/src/models/bundle-tokenizer.ts'
@@ -18,7 +19,9 @@ import { decodeManifest, type Manifest } from '../../../shared/src/machine/manif
 import { type RandomModel, randomModel } from '../../support/gguf/random-model.ts'
 import { bpeVocabulary, sentencePieceVocabulary } from '../../support/gguf/vocabularies.ts'
 
-const EMBEDDED = new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = fileURLToPath(
+  new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url),
+)
 const options = { planes: DEFAULT_PLANES }
 
 let folder: string

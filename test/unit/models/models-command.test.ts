@@ -1,12 +1,15 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { errorCode } from '@apus/shared'
 import { Command } from 'commander'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { modelsCommand } from '../../../node/src/commands/models.ts'
 
-const EMBEDDED = new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = fileURLToPath(
+  new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url),
+)
 
 let home: string
 beforeAll(async () => {

@@ -1,13 +1,16 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { benchCommand } from '../../../node/src/commands/bench.ts'
 import { DEFAULT_PLANES } from '../../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../../node/src/models/import/import-gguf.ts'
 
-const EMBEDDED = new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+const EMBEDDED = fileURLToPath(
+  new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url),
+)
 
 let home: string
 let root: string

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { createTokenizer, errorCode, ggufVocabulary, type Vocabulary } from '@apus/shared'
 import { describe, expect, it } from 'vitest'
 import { withGguf } from '../../../node/src/models/gguf/read-gguf.ts'
@@ -20,7 +21,7 @@ const fromEntries = (
 
 const embedded = (): Promise<Vocabulary> =>
   withGguf(
-    new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname,
+    fileURLToPath(new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url)),
     async gguf => ggufVocabulary(gguf.metadata),
   )
 
