@@ -38,7 +38,7 @@ try {
 
 /** Says what could not be had. `npm start` does without, and its network says itself what it does in its place. */
 function tell({ missing }) {
-  if (missing !== undefined && purpose !== 'start') progress.lack(`${missing}: what needs it is left out`)
+  if (missing !== undefined && purpose !== 'start') progress.lack(missing)
 }
 
 /** Installs the locked packages unless exactly this lock is installed already. */

@@ -70,6 +70,7 @@ export async function ensureSoftwareGpus(cacheDir, report = () => {}) {
  * @returns {Promise<SoftwareGpu[]>}
  */
 export async function findSoftwareGpus(cacheDir) {
+  if (process.platform !== 'linux') return []
   const directory = resolve(cacheDir)
   const loaders = librariesIn(join(directory, 'lavapipe'), /^usr\/lib\/[^/]+$/)
   const found = []
