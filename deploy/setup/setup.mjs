@@ -9,6 +9,8 @@ const ROOT = join(import.meta.dirname, '..', '..')
 const CACHE = join(ROOT, '.cache')
 const STAMP = join(ROOT, 'node_modules', '.apus-install')
 const MINIMUM_NODE = 20
+/** From here on Node runs our programs as they are, and one of our own is a convenience. */
+const RUNS_TYPESCRIPT = [22, 18]
 /** The beginning of npm's complaint says what is wrong; its end is advice. */
 const ERROR_CHARACTERS = 1500
 
@@ -51,15 +53,21 @@ async function packages() {
   if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === stamp) return
   await progress.step('npm packages (a few minutes the first time)', async report => {
     await npmCi(report)
-    if (!existsSync(join(ROOT, 'node_modules', '.bin', 'node'))) {
+    if (!existsSync(join(ROOT, 'node_modules', '.bin', 'node')) && !runsTypeScript(process.versions.node)) {
       throw new Error(
-        'npm did not install Node 22 (the devDependency `node`); allow its install script and try again.',
+        `npm did not install Node 22 (the package \`node\`); allow its install script, or start this with Node ${RUNS_TYPESCRIPT.join('.')} or newer.`,
       )
     }
     mkdirSync(join(ROOT, 'node_modules'), { recursive: true })
     writeFileSync(STAMP, stamp)
     return 'installed'
   })
+}
+
+/** @param {string} version */
+function runsTypeScript(version) {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  return major > RUNS_TYPESCRIPT[0] || (major === RUNS_TYPESCRIPT[0] && minor >= RUNS_TYPESCRIPT[1])
 }
 
 function npmCi(report) {
