@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
 const project = (name: string, testTimeout: number) => ({
@@ -13,7 +14,7 @@ const project = (name: string, testTimeout: number) => ({
 
 export default defineConfig({
   test: {
-    reporters: ['default', `${import.meta.dirname}/support/count-reporter.ts`],
+    reporters: ['default', fileURLToPath(new URL('./support/count-reporter.ts', import.meta.url))],
     maxWorkers: 2,
     projects: [
       project('unit', 30_000),

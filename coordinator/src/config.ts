@@ -12,11 +12,11 @@ export const settingsSchema = z.strictObject({
   network: processId,
   token: processId,
   ao: aoConfigSchema,
-  /** `redis://…`, `rediss://…` or the absolute path of a unix socket. */
+  /** `redis://…`, `rediss://…` or the absolute path of a unix socket. Without it, tasks are kept in memory. */
   redis: z
     .string()
     .regex(/^(rediss?:\/\/|\/)/, 'must be a redis:// URL or the absolute path of a socket')
-    .default('redis://127.0.0.1:6379'),
+    .optional(),
   /** Files, relative to the settings file; made when missing. The wallet signs ticks and needs no funds. */
   wallet: z.string().min(1).default('wallet.json'),
   key: z.string().min(1).default('node.key'),
@@ -36,3 +36,5 @@ export const settingsSchema = z.strictObject({
   pollMs: z.int().min(20).max(60_000).default(1_000),
   log: z.enum(['error', 'warn', 'info', 'debug', 'silent']).default('info'),
 })
+
+export type Settings = z.infer<typeof settingsSchema>

@@ -170,7 +170,8 @@ async function open(
     healthOf({
       caughtUp: feed.caughtUp,
       lagMs: feed.lagMs,
-      board: tasks.state,
+      store: board.store,
+      state: tasks.state,
       tasks: await board.counts().catch(() => undefined),
       peers: host.peers().length,
       subscribers: host.subscribers().length,

@@ -1,4 +1,4 @@
-import type { BoardCounts } from './jobs/job-board.ts'
+import type { BoardCounts, JobBoard } from './jobs/job-board.ts'
 import type { BoardState } from './jobs/task-feed.ts'
 
 /** AO was silent for longer than a slow node takes to answer (ms). */
@@ -9,8 +9,10 @@ export interface Health {
   readonly ok: boolean
   /** `lagMs`: time since the results of the network process were last read to their end. */
   readonly ao: { readonly ok: boolean; readonly caughtUp: boolean; readonly lagMs: number | undefined }
-  readonly redis: {
+  /** `store`: where the tasks are. */
+  readonly board: {
     readonly ok: boolean
+    readonly store: JobBoard['store']
     readonly state: BoardState
     readonly tasks: BoardCounts | undefined
   }
@@ -21,15 +23,16 @@ export interface Health {
 export function healthOf(parts: {
   readonly caughtUp: boolean
   readonly lagMs: number | undefined
-  readonly board: BoardState
+  readonly store: JobBoard['store']
+  readonly state: BoardState
   readonly tasks: BoardCounts | undefined
   readonly peers: number
   readonly subscribers: number
   readonly miners: number
 }): Health {
-  const { caughtUp, lagMs, board, tasks, peers, subscribers, miners } = parts
+  const { caughtUp, lagMs, store, state, tasks, peers, subscribers, miners } = parts
   const ao = { ok: caughtUp && lagMs !== undefined && lagMs < AO_SILENCE_MS, caughtUp, lagMs }
-  const redis = { ok: board === 'ready' && tasks !== undefined, state: board, tasks }
+  const board = { ok: state === 'ready' && tasks !== undefined, store, state, tasks }
   const p2p = { ok: miners === 0 || peers > 0, peers, subscribers }
-  return { ok: ao.ok && redis.ok && p2p.ok, ao, redis, p2p }
+  return { ok: ao.ok && board.ok && p2p.ok, ao, board, p2p }
 }

@@ -4,12 +4,21 @@ import { open, readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { connectAo } from '@apus/shared/ao'
 import { createWallet, loadWallet, saveWallet, type Wallet } from '@apus/shared/arweave'
-import { ApusError, createLogger, describeError, errorCode, readConfigFile, Secret } from '@apus/shared/kit'
+import {
+  ApusError,
+  createLogger,
+  describeError,
+  errorCode,
+  type Logger,
+  readConfigFile,
+  Secret,
+} from '@apus/shared/kit'
 import { NODE_KEY_BYTES, type NodeKey, nodeKey } from '@apus/shared/p2p'
 import { Command } from 'commander'
 import { createBullmqBoard } from './adapters/bullmq-board.ts'
-import { settingsSchema } from './config.ts'
-import { createCoordinator } from './coordinator.ts'
+import { createMemoryBoard } from './adapters/memory-board.ts'
+import { type Settings, settingsSchema } from './config.ts'
+import { createCoordinator, type JobBoard } from './coordinator.ts'
 
 const program = new Command('apus-coordinator').description(
   'Watches a network, brings tasks to miners and keeps time. It holds no funds and decides nothing.',
@@ -34,14 +43,13 @@ async function start(file: string): Promise<void> {
   const wallet = await openWallet(resolve(folder, settings.wallet))
   const key = await openKey(resolve(folder, settings.key))
   const log = createLogger({ name: 'coordinator', level: settings.log })
-  const redis = new Secret(settings.redis)
   const { announce, ...peers } = settings.peers
   const coordinator = createCoordinator(
     { ...settings, peers: { ...peers, ...(announce === undefined ? {} : { announce }) } },
     {
       ao: connectAo(settings.ao, wallet),
       key,
-      board: createBullmqBoard({ redis, name: settings.network, log }),
+      board: openBoard(settings, log),
       log,
     },
   )
@@ -54,6 +62,14 @@ async function start(file: string): Promise<void> {
   console.log(JSON.stringify({ ...ready, pid: process.pid }))
   await signalled
   await coordinator.stop()
+}
+
+function openBoard({ redis, network }: Pick<Settings, 'redis' | 'network'>, log: Logger): JobBoard {
+  if (redis !== undefined) return createBullmqBoard({ redis: new Secret(redis), name: network, log })
+  log.warn(
+    'No Redis is set: tasks are kept in memory, so those in hand are forgotten when this coordinator stops and are posted again from AO; several coordinators do not share them.',
+  )
+  return createMemoryBoard(log)
 }
 
 async function openWallet(path: string): Promise<Wallet> {

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { errorCode } from '@apus/shared/kit'
 import { type Listing, listingOfBundle, listingOfModel } from '../../node/src/engine/listing.ts'
 import { createLlamaCppEngine } from '../../node/src/engine/llama-cpp/llama-cpp-engine.ts'
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
@@ -25,9 +26,12 @@ export async function embeddedBundle(): Promise<LocalModel> {
   return { ...(await listingOfBundle(path)), path }
 }
 
-/** The same model as llama.cpp runs it, in a class that nobody can prove. */
-export async function embeddedGguf(): Promise<LocalModel> {
-  const engine = await createLlamaCppEngine()
+/** The same model as llama.cpp runs it, in a class that nobody can prove; undefined where llama.cpp has no build. */
+export async function embeddedGguf(): Promise<LocalModel | undefined> {
+  const engine = await createLlamaCppEngine().catch(error => {
+    if (errorCode(error) !== 'engine-unavailable') throw error
+  })
+  if (engine === undefined) return undefined
   const listing = await listingOfModel(engine, Q8)
   await engine.close()
   return { ...listing, path: Q8 }

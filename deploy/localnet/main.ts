@@ -41,6 +41,7 @@ try {
       report,
     }),
   )
+  for (const lack of network.lacks) progress.lack(lack)
   try {
     const result = await Promise.race([
       progress.step('demonstration', report => demonstrate(network, startedAt, report)),

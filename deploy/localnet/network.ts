@@ -16,6 +16,7 @@ import type { Address, ModelId, ProcessId } from '@apus/shared/protocol'
 import { z } from 'zod'
 import { deployContracts, runsTheseContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { register } from '../../node/src/work/registration.ts'
+import { findRedis } from '../setup/redis.mjs'
 import type { findSoftwareGpus } from '../setup/software-gpu.mjs'
 import { Child, type Program } from './child.ts'
 import { embeddedBundle, embeddedGguf, type LocalModel } from './embedded-model.ts'
@@ -74,14 +75,17 @@ export interface LocalNetworkOptions {
 /** A whole network of real programs on this machine. */
 export interface LocalNetwork {
   readonly file: NetworkFile
-  /** The embedded model on the integer machine, and on llama.cpp. */
+  /** The embedded model on the integer machine, and on llama.cpp where that has a build for this machine. */
   readonly bundle: ModelId
-  readonly gguf: ModelId
+  readonly gguf: ModelId | undefined
+  /** What this machine has no part for, and what the network does in its place; a sentence each. */
+  readonly lacks: readonly string[]
   readonly redundancy: number
   readonly roles: readonly string[]
   readonly ao: Readonly<Record<'operator' | 'requester', AoClient>>
   readonly units: Child
-  readonly redis: RedisServer
+  /** Undefined where the machine has none: the coordinator keeps its board in memory. */
+  readonly redis: RedisServer | undefined
   readonly coordinator: Child
   /** All of them: one process. */
   readonly miners: Child
@@ -95,7 +99,7 @@ const unitsReady = z.object({
   moduleId: z.string(),
 })
 
-/** Starts AO units, contracts, Redis, coordinator and miners; stops what it started when one of them fails. */
+/** Starts AO units, contracts, Redis where there is one, coordinator and miners; stops what it started when one of them fails. */
 export async function startLocalNetwork(options: LocalNetworkOptions): Promise<LocalNetwork> {
   const { dir, report, miners } = options
   const stops: (() => Promise<unknown>)[] = []
@@ -111,6 +115,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
   try {
     await mkdir(dir, { recursive: true })
     report('starting AO units and Redis, making wallets')
+    const redisProgram = await findRedis()
     const roles = ['operator', 'requester', 'coordinator', ...miners.map(miner => miner.name)]
     const [units, redis, bundle, gguf, ...wallets] = await allStarted([
       start({
@@ -119,14 +124,17 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
         args: ['--dir', join(dir, 'ao'), '--port', String(await freePort())],
         logFile: logFile('ao-units'),
       }),
-      startRedis({ dir: join(dir, 'redis') }).then(server => {
-        stops.push(() => server.stop())
-        return server
-      }),
+      redisProgram.path === undefined
+        ? undefined
+        : startRedis({ dir: join(dir, 'redis'), program: redisProgram.path }).then(server => {
+            stops.push(() => server.stop())
+            return server
+          }),
       embeddedBundle(),
       embeddedGguf(),
       ...roles.map(role => ensureWallet(options.wallets, role)),
     ])
+    const models = gguf === undefined ? { bundle } : { bundle, gguf }
     const walletOf = new Map(roles.map((role, i) => [role, wallets[i] as Wallet]))
     const wallet = (role: string): Wallet => {
       const found = walletOf.get(role)
@@ -172,7 +180,7 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
         })),
       )
       const operator = new NetworkClient(clients.operator, processes)
-      await fund(operator, [bundle, gguf], parties, wallet('requester').address)
+      await fund(operator, Object.values(models), parties, wallet('requester').address)
     }
     report(`starting the coordinator and ${miners.length} miners`)
     const coordinatorHome = join(dir, 'coordinator')
@@ -180,13 +188,10 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     const { peer } = await keyIn(coordinatorHome)
     const network = { ...file, bootstrap: [`/ip4/127.0.0.1/tcp/${port}/p2p/${peer}`] }
     await writeNetworkFile(path, network)
-    await writeCoordinatorConfig(coordinatorHome, network, options.wallets, redis.url, port)
+    await writeCoordinatorConfig(coordinatorHome, network, options.wallets, redis?.url, port)
     const homes = await Promise.all(
       miners.map(miner =>
-        prepareMiner(dir, network, options.wallets, options.gpu ? miner : { ...miner, gpu: false }, {
-          bundle,
-          gguf,
-        }),
+        prepareMiner(dir, network, options.wallets, options.gpu ? miner : { ...miner, gpu: false }, models),
       ),
     )
     const [coordinator, minerProcess] = await allStarted([
@@ -207,7 +212,11 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     return {
       file: network,
       bundle: bundle.id,
-      gguf: gguf.id,
+      gguf: gguf?.id,
+      lacks: [
+        ...(redisProgram.missing === undefined ? [] : [withoutRedis(redisProgram.missing)]),
+        ...(gguf === undefined ? [WITHOUT_LLAMA_CPP] : []),
+      ],
       redundancy: miners.length,
       roles,
       ao: clients,
@@ -223,6 +232,11 @@ export async function startLocalNetwork(options: LocalNetworkOptions): Promise<L
     throw error
   }
 }
+
+const withoutRedis = (missing: string): string =>
+  `${missing}, so the board of tasks is in memory: tasks in hand are forgotten when the coordinator stops, and are posted again from AO.`
+const WITHOUT_LLAMA_CPP =
+  'llama.cpp has no build for this machine, so all miners compute on the integer machine alone (engine-unavailable).'
 
 /** Like `Promise.all`, but a failure waits for the others: what starts meanwhile must be there to be stopped. */
 async function allStarted<const T extends readonly unknown[]>(starting: T) {
@@ -304,7 +318,7 @@ async function writeCoordinatorConfig(
   home: string,
   file: NetworkFile,
   wallets: string,
-  redis: string,
+  redis: string | undefined,
   port: number,
 ): Promise<void> {
   await writeFile(
@@ -328,7 +342,7 @@ async function prepareMiner(
   file: NetworkFile,
   wallets: string,
   { name, cheat, gpu = false }: MinerRole,
-  models: Readonly<Record<'bundle' | 'gguf', LocalModel>>,
+  models: { readonly bundle: LocalModel; readonly gguf?: LocalModel },
 ): Promise<string> {
   const home = minerHome(dir, name)
   await keyIn(home)
@@ -341,7 +355,7 @@ async function prepareMiner(
       ao: file.ao,
       gateway: file.gateway,
       models: [
-        { path: models.gguf.path, engine: 'llama-cpp' },
+        ...(models.gguf ? [{ path: models.gguf.path, engine: 'llama-cpp' }] : []),
         { path: models.bundle.path, engine: gpu ? 'webgpu' : 'cpu' },
       ],
       peers: { listen: ['/ip4/127.0.0.1/tcp/0'], bootstrap: file.bootstrap },

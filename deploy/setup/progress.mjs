@@ -9,6 +9,7 @@ export class Progress {
 
   /**
    * Runs `work(report)` and gives its result; shows its reports, and that it is done when it took noticeable time.
+   * Of a result with `missing`, what could not be had, it leaves the telling to the caller.
    * @template T
    * @param {string} name
    * @param {(report: (text: string) => void) => T | Promise<T>} work
@@ -33,12 +34,17 @@ export class Progress {
       })
       const seconds = (Date.now() - started) / 1000
       const said = typeof result === 'string' && !result.includes('/') ? ` · ${result}` : ''
-      if (seconds > 0.5) this.#say(`✓ ${name}${said} (${seconds.toFixed(1)} s)`)
+      if (seconds > 0.5 && result?.missing === undefined)
+        this.#say(`✓ ${name}${said} (${seconds.toFixed(1)} s)`)
       return result
     } finally {
       clearInterval(timer)
       this.#live('')
     }
+  }
+
+  lack(sentence) {
+    this.#say(`– ${sentence}`)
   }
 
   fail(sentence) {

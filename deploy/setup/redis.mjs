@@ -7,38 +7,34 @@ import { promisify } from 'node:util'
 const MINIMUM_REDIS = [6, 2]
 /** Package lists and a few megabytes on a slow line. */
 const APT_TIMEOUT_MS = 300_000
+/** An archive that says nothing for this long is out of reach (s); a network starts without Redis then. */
+const APT_IMPATIENCE = ['http', 'https'].flatMap(way => ['-o', `Acquire::${way}::Timeout=15`])
 const VERSION_TIMEOUT_MS = 10_000
 
 const run = promisify(execFile)
 
 /**
- * The path of a `redis-server` of at least version 6.2; where there is none and this is a root user on a system with
- * apt, Debian's package is installed. Throws one sentence saying what to install otherwise.
+ * A `redis-server` that is new enough, or what is wrong.
+ * @typedef {{path: string, missing?: undefined} | {path?: undefined, missing: string}} FoundRedis
+ */
+
+/**
+ * Finds a `redis-server`; where there is none and this is a root user on a system with apt, Debian's package is
+ * installed. `missing` tells why there is none in the end.
  * @param {(sentence: string) => void} [report]
- * @returns {Promise<string>}
+ * @returns {Promise<FoundRedis>}
  */
 export async function ensureRedis(report = () => {}) {
   const before = await findRedis()
-  if (before.path !== undefined) return before.path
-  const missing =
-    before.tooOld === undefined
-      ? 'redis-server is not installed'
-      : `${before.tooOld.path} has version ${before.tooOld.version}`
-  const wish = `install redis-server ${MINIMUM_REDIS.join('.')} or newer (on Debian: apt-get install redis-server)`
-  if (process.getuid?.() !== 0 || (await findProgram('apt-get')) === undefined) {
-    throw new Error(`${missing}; please ${wish}.`)
-  }
+  if (before.path !== undefined) return before
+  if (process.getuid?.() !== 0 || (await findProgram('apt-get')) === undefined) return before
   report('installing redis-server with apt')
   try {
     await aptInstall(report)
-  } catch (cause) {
-    throw new Error(`${missing}, and apt could not install it; please ${wish}.`, { cause })
+  } catch {
+    return { missing: `${before.missing}, and apt could not install it` }
   }
-  const after = await findRedis()
-  if (after.path === undefined) {
-    throw new Error(`This system's packages have no Redis that is new enough; please ${wish}.`)
-  }
-  return after.path
+  return findRedis()
 }
 
 /** @param {(sentence: string) => void} report */
@@ -46,7 +42,11 @@ async function aptInstall(report) {
   // Runlevel 1 keeps the package from starting a server of its own.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' }
   const apt = (/** @type {string[]} */ ...args) =>
-    run('apt-get', ['--yes', '--quiet', ...args], { env, timeout: APT_TIMEOUT_MS, maxBuffer: 1 << 24 })
+    run('apt-get', ['--yes', '--quiet', ...APT_IMPATIENCE, ...args], {
+      env,
+      timeout: APT_TIMEOUT_MS,
+      maxBuffer: 1 << 24,
+    })
   const install = () => apt('install', '--no-install-recommends', 'redis-server')
   try {
     await install()
@@ -58,16 +58,23 @@ async function aptInstall(report) {
   }
 }
 
-/** @returns {Promise<{path?: string, tooOld?: {path: string, version: string}}>} */
-async function findRedis() {
+/**
+ * The `redis-server` on the PATH.
+ * @returns {Promise<FoundRedis>}
+ */
+export async function findRedis() {
   const path = await findProgram('redis-server')
-  if (path === undefined) return {}
-  const { stdout } = await run(path, ['--version'], { timeout: VERSION_TIMEOUT_MS })
+  if (path === undefined) return { missing: 'redis-server is not installed' }
+  const { stdout } = await run(path, ['--version'], { timeout: VERSION_TIMEOUT_MS }).catch(() => ({
+    stdout: '',
+  }))
   const version = /v=(\d+)\.(\d+)\.\d+/.exec(stdout)
   const [major = 0, minor = 0] = version ? [Number(version[1]), Number(version[2])] : []
   const [wantedMajor = 0, wantedMinor = 0] = MINIMUM_REDIS
   const enough = major > wantedMajor || (major === wantedMajor && minor >= wantedMinor)
-  return enough ? { path } : { tooOld: { path, version: `${major}.${minor}` } }
+  if (enough) return { path }
+  const found = version ? `has version ${major}.${minor}` : 'does not tell its version'
+  return { missing: `${path} ${found} (${MINIMUM_REDIS.join('.')} or newer is needed)` }
 }
 
 /** @param {string} name */

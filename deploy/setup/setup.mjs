@@ -9,6 +9,8 @@ const ROOT = join(import.meta.dirname, '..', '..')
 const CACHE = join(ROOT, '.cache')
 const STAMP = join(ROOT, 'node_modules', '.apus-install')
 const MINIMUM_NODE = 20
+/** From here on Node runs our programs as they are, and one of our own is a convenience. */
+const RUNS_TYPESCRIPT = [22, 18]
 /** The beginning of npm's complaint says what is wrong; its end is advice. */
 const ERROR_CHARACTERS = 1500
 
@@ -19,18 +21,16 @@ try {
   if (Number(process.versions.node.split('.')[0]) < MINIMUM_NODE) {
     throw new Error(`Node ${MINIMUM_NODE} or newer is needed; this is ${process.versions.node}.`)
   }
-  if (process.platform !== 'linux')
-    throw new Error('This set-up knows Linux only; use a Debian machine or container.')
   await packages()
   if (purpose !== 'check') {
     const { ensureRedis } = await import('./redis.mjs')
-    await progress.step('Redis', report => ensureRedis(report))
+    tell(await progress.step('Redis', report => ensureRedis(report)))
     const { ensureAosModule } = await import('./aos-module.mjs')
     await progress.step('aos module', report => ensureAosModule(join(CACHE, 'aos'), report))
   }
   if (purpose === 'test') {
     const { ensureSoftwareGpus } = await import('./software-gpu.mjs')
-    await progress.step('software GPUs', report => ensureSoftwareGpus(join(CACHE, 'gpu'), report))
+    tell(await progress.step('software GPUs', report => ensureSoftwareGpus(join(CACHE, 'gpu'), report)))
   }
   progress.end()
 } catch (error) {
@@ -38,23 +38,36 @@ try {
   process.exit(1)
 }
 
+/** Says what could not be had. `npm start` does without, and its network says itself what it does in its place. */
+function tell({ missing }) {
+  if (missing !== undefined && purpose !== 'start') progress.lack(missing)
+}
+
 /** Installs the locked packages unless exactly this lock is installed already. */
 async function packages() {
   const lock = createHash('sha256')
     .update(readFileSync(join(ROOT, 'package-lock.json')))
     .digest('hex')
-  if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === lock) return
+  // A clone may be seen by two systems (a container on a Mac), whose packages differ.
+  const stamp = `${lock} ${process.platform}-${process.arch}`
+  if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === stamp) return
   await progress.step('npm packages (a few minutes the first time)', async report => {
     await npmCi(report)
-    if (!existsSync(join(ROOT, 'node_modules', '.bin', 'node'))) {
+    if (!existsSync(join(ROOT, 'node_modules', '.bin', 'node')) && !runsTypeScript(process.versions.node)) {
       throw new Error(
-        'npm did not install Node 22 (the devDependency `node`); allow its install script and try again.',
+        `npm did not install Node 22 (the package \`node\`); allow its install script, or start this with Node ${RUNS_TYPESCRIPT.join('.')} or newer.`,
       )
     }
     mkdirSync(join(ROOT, 'node_modules'), { recursive: true })
-    writeFileSync(STAMP, lock)
+    writeFileSync(STAMP, stamp)
     return 'installed'
   })
+}
+
+/** @param {string} version */
+function runsTypeScript(version) {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  return major > RUNS_TYPESCRIPT[0] || (major === RUNS_TYPESCRIPT[0] && minor >= RUNS_TYPESCRIPT[1])
 }
 
 function npmCi(report) {

@@ -27,15 +27,15 @@ const run = promisify(execFile)
 
 /**
  * The software GPUs, fetched from Debian's archive and unpacked into `cacheDir` when they are not there yet;
- * nothing is installed into the system. What this machine cannot have is left out, after `report` said why.
+ * nothing is installed into the system. `missing` tells why some are not among them.
  * @param {string} cacheDir
  * @param {(sentence: string) => void} [report]
- * @returns {Promise<SoftwareGpu[]>}
+ * @returns {Promise<{gpus: SoftwareGpu[], missing?: string}>}
  */
 export async function ensureSoftwareGpus(cacheDir, report = () => {}) {
   const directory = resolve(cacheDir)
   const present = await findSoftwareGpus(directory)
-  if (present.length === DRIVERS.length) return present
+  if (present.length === DRIVERS.length) return { gpus: present }
   await mkdir(directory, { recursive: true })
   const work = await mkdtemp(join(directory, 'fetch-'))
   try {
@@ -54,14 +54,14 @@ export async function ensureSoftwareGpus(cacheDir, report = () => {}) {
       await rename(join(work, name, 'root'), join(directory, name))
     }
   } catch (error) {
-    const missing = DRIVERS.filter(({ name }) => !existsSync(join(directory, name))).map(({ name }) => name)
-    report(
-      `GPU tests on ${missing.join(' and ')} will be skipped: ${error instanceof Error ? error.message : error}`,
-    )
+    const gpus = await findSoftwareGpus(directory)
+    const names = DRIVERS.map(({ name }) => name).filter(name => !gpus.some(gpu => gpu.name === name))
+    const why = String(error instanceof Error ? error.message : error).replace(/\.$/, '')
+    return { gpus, missing: `no software GPU could be fetched for ${names.join(' and ')} (${why})` }
   } finally {
     await rm(work, { recursive: true, force: true })
   }
-  return findSoftwareGpus(directory)
+  return { gpus: await findSoftwareGpus(directory) }
 }
 
 /**
@@ -70,6 +70,7 @@ export async function ensureSoftwareGpus(cacheDir, report = () => {}) {
  * @returns {Promise<SoftwareGpu[]>}
  */
 export async function findSoftwareGpus(cacheDir) {
+  if (process.platform !== 'linux') return []
   const directory = resolve(cacheDir)
   const loaders = librariesIn(join(directory, 'lavapipe'), /^usr\/lib\/[^/]+$/)
   const found = []
@@ -116,7 +117,7 @@ async function mesaSuite() {
   const suite = MESA_SUITE[field('VERSION_CODENAME') ?? '']
   if (field('ID') !== 'debian' || suite === undefined) {
     throw new Error(
-      `they are taken from Debian 12 or 13, and this is ${field('PRETTY_NAME') ?? 'another system'}.`,
+      `they are taken from Debian 12 or 13, and this is ${field('PRETTY_NAME') ?? 'another system'}`,
     )
   }
   return suite

@@ -12,6 +12,7 @@ import { ropeFactors, ropeFrequencies } from '../../node/src/models/import/rope-
 import { sourceModel } from '../../node/src/models/import/source-model.ts'
 import { Model } from '../../shared/src/machine/model.ts'
 import { Sequence } from '../../shared/src/machine/sequence.ts'
+import { EMBEDDED_F16, EMBEDDED_Q8 } from '../support/embedded-model.ts'
 import { best, cosineOf, llamaLogits } from '../support/llama-logits.ts'
 import { FloatModel } from '../support/machine/float-model.ts'
 import { MemoryBundle } from '../support/machine/random-model.ts'
@@ -25,8 +26,6 @@ const { values } = parseArgs({
   },
 })
 const MODELS = new URL('../../shared/models/', import.meta.url)
-const F16 = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.f16.gguf`
-const Q8 = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const MAX_ANSWER = 48
 /** Tokens of a piece of prose: what the model was trained on has at most 128. */
 const PROSE_TOKENS = 120
@@ -65,7 +64,7 @@ const PLANES: readonly (readonly [name: string, planes: Planes])[] = [
   ['2 everywhere', { qkv: 2, o: 2, gateUp: 2, down: 2, output: 2 }],
 ]
 
-await withGguf(F16, async (gguf, file) => {
+await withGguf(EMBEDDED_F16, async (gguf, file) => {
   const float = await FloatModel.load(file, sourceModel(gguf))
   const texts = textsOf(gguf, float)
   const expected = texts.map(({ tokens }) => {
@@ -90,13 +89,13 @@ await withGguf(F16, async (gguf, file) => {
       `default, residual Q${residual}`,
       await machine(gguf, file, DEFAULT_PLANES, { ...chosen, residual }),
     )
-  await withGguf(Q8, async (q8, q8File) => {
+  await withGguf(EMBEDDED_Q8, async (q8, q8File) => {
     const formats = await formatsOf(q8, q8File)
     await compare('default, from Q8_0', await machine(q8, q8File, DEFAULT_PLANES, formats))
   })
   for (const [name, path] of [
-    ['F16', F16],
-    ['Q8_0', Q8],
+    ['EMBEDDED_F16', EMBEDDED_F16],
+    ['Q8_0', EMBEDDED_Q8],
   ] as const) {
     const { run, dispose } = await llamaLogits(path)
     await compare(`llama.cpp ${name}`, run)

@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { withGguf } from '../../node/src/models/gguf/read-gguf.ts'
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
+import { EMBEDDED_Q8 } from '../support/embedded-model.ts'
 import type { OverheadTurn } from './engine-run-overhead.ts'
 import { Runner, type RunnerOrder, type Turn } from './engine-turns.ts'
 import { seededGguf } from './seeded-gguf.ts'
@@ -21,8 +23,7 @@ const { values } = parseArgs({
 const turns = Number(values.turns)
 
 /** Outside git; made once. */
-const CACHE = `${import.meta.dirname}/../../.cache/bench/`
-const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
+const CACHE = fileURLToPath(new URL('../../.cache/bench/', import.meta.url))
 const SEED = 20_261_121
 
 interface Case {
@@ -31,7 +32,9 @@ interface Case {
   readonly order: Omit<RunnerOrder, 'path'>
 }
 
-const cases: Case[] = [{ name: 'embedded 2.8M', gguf: EMBEDDED, order: { prompt: 96, tokens: 150, row: 25 } }]
+const cases: Case[] = [
+  { name: 'embedded 2.8M', gguf: EMBEDDED_Q8, order: { prompt: 96, tokens: 150, row: 25 } },
+]
 if (!values.small) {
   cases.push({
     name: 'seeded random 101M',

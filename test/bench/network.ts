@@ -45,12 +45,13 @@ const net = await startSmallNetwork({
   parameters: { disputeWindow: DISPUTE_WINDOW_MS, commitWindow: 120_000, revealWindow: 120_000 },
 })
 try {
+  const redis = await net.startRedis()
   const coordinator = createCoordinator(
     { network: net.network, token: net.token, peers: {}, httpPort: 0, pollMs: 200 },
     {
       ao: (await net.party('coordinator')).ao,
       key: nodeKey(new Uint8Array(randomBytes(NODE_KEY_BYTES))),
-      board: createBullmqBoard({ redis: new Secret(net.redis.url), name: net.network, log: net.log }),
+      board: createBullmqBoard({ redis: new Secret(redis.url), name: net.network, log: net.log }),
       log: net.log,
     },
   )

@@ -8,10 +8,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Engine, GenerationRequest, LoadedModel } from '../../node/src/engine/engine.ts'
 import { createLlamaCppEngine } from '../../node/src/engine/llama-cpp/llama-cpp-engine.ts'
 import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
+import { EMBEDDED_Q8 } from '../support/embedded-model.ts'
 import { randomModel } from '../support/gguf/random-model.ts'
 import { bpeVocabulary } from '../support/gguf/vocabularies.ts'
+import { needsLlamaCpp } from '../support/parts.ts'
 
-const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const RIVER = 'a large natural stream of water (larger than a creek)'
 
 let engine: Engine
@@ -20,7 +21,7 @@ let folder: string
 
 beforeAll(async () => {
   engine = await createLlamaCppEngine()
-  model = await engine.load(EMBEDDED)
+  model = await engine.load(EMBEDDED_Q8)
   folder = await mkdtemp(join(tmpdir(), 'apus-engine-'))
 })
 
@@ -41,7 +42,7 @@ const request = (prompt: string, change: Partial<GenerationRequest> = {}): Gener
 const never = new AbortController().signal
 const codeOf = (run: Promise<unknown>) => run.then(() => 'no error', errorCode)
 
-describe('the llama.cpp engine', () => {
+describe('the llama.cpp engine', await needsLlamaCpp(), () => {
   it('names build and instruction set, and claims no proof', () => {
     expect(engine.class).toMatch(/^llama\.cpp\/v?[0-9a-z.]+\/[a-z0-9_]+-[0-9a-f]{12}$/)
     expect(engine.verifiable).toBe(false)

@@ -13,8 +13,8 @@ import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
 import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
 import { stageCount } from '../../shared/src/machine/plan.ts'
+import { EMBEDDED_Q8 } from '../support/embedded-model.ts'
 
-const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const RIVER = 'Q: What is a river?\nA:'
 const never = new AbortController().signal
 
@@ -37,7 +37,7 @@ describe('the machine engine with the embedded model', () => {
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'apus-engine-'))
-    path = join(folder, await importGguf(EMBEDDED, folder, { planes: DEFAULT_PLANES }))
+    path = join(folder, await importGguf(EMBEDDED_Q8, folder, { planes: DEFAULT_PLANES }))
     engine = createCpuEngine({ threads: 1 })
     model = await engine.load(path)
   })

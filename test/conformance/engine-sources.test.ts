@@ -13,6 +13,7 @@ import { type RandomModel, randomModel } from '../support/gguf/random-model.ts'
 import { bpeVocabulary, sentencePieceVocabulary } from '../support/gguf/vocabularies.ts'
 import { best, cosineOf, llamaLogits } from '../support/llama-logits.ts'
 import { MemoryBundle } from '../support/machine/random-model.ts'
+import { needsLlamaCpp } from '../support/parts.ts'
 import { seededRandom } from '../support/random.ts'
 
 const PROMPT = 12
@@ -41,7 +42,7 @@ const MODELS: Readonly<Record<string, Omit<RandomModel, 'seed'>>> = {
   'Qwen2 in Q4_K, output tied': { ...qwen2, ...wide, type: 'Q4_K', tied: true },
 }
 
-describe('an imported file means what llama.cpp reads in it', () => {
+describe('an imported file means what llama.cpp reads in it', await needsLlamaCpp(), () => {
   let folder: string
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'apus-sources-'))

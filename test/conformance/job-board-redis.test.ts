@@ -12,6 +12,7 @@ import { createBullmqBoard } from '../../coordinator/src/adapters/bullmq-board.t
 import type { JobBoard } from '../../coordinator/src/jobs/job-board.ts'
 import type { Task } from '../../coordinator/src/jobs/task.ts'
 import { type RedisServer, startRedis } from '../../deploy/localnet/redis.ts'
+import { needsRedis } from '../support/parts.ts'
 
 const log = createLogger({ name: 'test', level: 'silent' })
 const WAIT = { timeout: 30_000, interval: 20 }
@@ -23,7 +24,7 @@ const task = (n: number): Task => ({
   draw: 0,
 })
 
-describe('the board when things die', () => {
+describe('the board when things die', await needsRedis(), () => {
   let dir: string
   let redis: RedisServer
   const open: JobBoard[] = []

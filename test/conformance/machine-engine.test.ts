@@ -9,6 +9,7 @@ import { TeamLead } from '../../node/src/engine/cpu/team.ts'
 import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
 import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
+import { EMBEDDED_Q8 } from '../support/embedded-model.ts'
 import { type ModelVector, resultVector, vectorRequest } from '../support/machine/golden.ts'
 import {
   AWKWARD_SHAPES,
@@ -23,8 +24,6 @@ import {
   runsAndRefusals,
   sameBytes,
 } from './machine-engine-suite.ts'
-
-const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 
 const cpu =
   (options: CpuOptions): OpenMachine =>
@@ -84,7 +83,7 @@ describe('the embedded model', () => {
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'apus-machine-'))
-    const root = await importGguf(EMBEDDED, folder, { planes: DEFAULT_PLANES })
+    const root = await importGguf(EMBEDDED_Q8, folder, { planes: DEFAULT_PLANES })
     const file = await BundleFile.open(join(folder, root))
     bundle = new MemoryBundle(await file.leaves(0, file.leafCount))
     await file.close()

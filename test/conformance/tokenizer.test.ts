@@ -5,13 +5,14 @@ import { createTokenizer, ggufVocabulary, type Tokenizer } from '@apus/shared/to
 import { getLlama, type Llama, type LlamaModel } from 'node-llama-cpp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { withGguf } from '../../node/src/models/gguf/read-gguf.ts'
+import { EMBEDDED_Q8 } from '../support/embedded-model.ts'
 import { randomModel } from '../support/gguf/random-model.ts'
 import { randomText, TRAINING_TEXT } from '../support/gguf/text-corpus.ts'
 import { BPE_CONTROLS, BPE_USER_DEFINED, bpeVocabulary } from '../support/gguf/vocabularies.ts'
+import { needsLlamaCpp } from '../support/parts.ts'
 import { seededRandom } from '../support/random.ts'
 
 const STRINGS = 1_200
-const EMBEDDED = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 
 let llama: Llama
 let folder: string
@@ -42,10 +43,10 @@ function compare(model: LlamaModel, tokenizer: Tokenizer, seed: number, specials
   return texts.size
 }
 
-describe('tokens are those of llama.cpp', () => {
+describe('tokens are those of llama.cpp', await needsLlamaCpp(), () => {
   it('for the SentencePiece vocabulary of the embedded model', async () => {
-    const model = await llama.loadModel({ modelPath: EMBEDDED, gpuLayers: 0 })
-    expect(compare(model, await ours(EMBEDDED), 1, ['<s>', '</s>', '<unk>', '<0x41>'])).toBe(STRINGS)
+    const model = await llama.loadModel({ modelPath: EMBEDDED_Q8, gpuLayers: 0 })
+    expect(compare(model, await ours(EMBEDDED_Q8), 1, ['<s>', '</s>', '<unk>', '<0x41>'])).toBe(STRINGS)
     await model.dispose()
   })
 

@@ -6,11 +6,11 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { ensureWallet } from '../../deploy/localnet/wallets.ts'
 import { aoConfig, spawnUnits, type UnitsChild } from '../support/ao-units.ts'
 import { SUPPLY } from '../support/contracts.ts'
+import { EMBEDDED_F16 } from '../support/embedded-model.ts'
 import { apusNode, type CliResult, type MinerProcess, startMinerProcess } from '../support/miner-process.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const WALLETS = join(ROOT, '.cache/test-wallets')
-const GGUF = join(ROOT, 'shared/models/apus-dictionary-2.8m.f16.gguf')
 const MINERS = ['ada', 'ben']
 
 let dir: string
@@ -56,7 +56,7 @@ it('lead from an empty AO to an answer, with two miners and no coordinator', asy
   await printed(run('contracts-lua/tools/deploy.ts', ...deploy))
 
   const home = join(dir, 'operator')
-  const root = (await printed(apusNode(home, 'models', 'import', GGUF))).trim()
+  const root = (await printed(apusNode(home, 'models', 'import', EMBEDDED_F16))).trim()
   await printed(apusNode(home, 'init', '--network', networkFile, '--wallet', walletFile('operator')))
   const apus = (...args: readonly string[]) =>
     run('shared/bin/apus.ts', '--network', networkFile, '--wallet', walletFile('operator'), ...args)

@@ -6,8 +6,10 @@ import type { NetworkFeed } from '@apus/shared/network'
 import { ENDED, type JobId, type JobView } from '@apus/shared/protocol'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Child } from '../../deploy/localnet/child.ts'
+import type { RedisServer } from '../../deploy/localnet/redis.ts'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'
 import { noOpModel } from '../support/no-op-model.ts'
+import { needsRedis } from '../support/parts.ts'
 import { MODEL, type SmallNetwork, startSmallNetwork, until } from '../support/small-network.ts'
 
 const PROGRAM = join(import.meta.dirname, '../../coordinator/src/main.ts')
@@ -45,14 +47,16 @@ function heldModel(): LoadedModel & { release(): void; hold(): void; readonly wa
   }
 }
 
-describe('a coordinator program through crashes', () => {
+describe('a coordinator program through crashes', await needsRedis(), () => {
   let net: SmallNetwork
+  let redis: RedisServer
   let feed: NetworkFeed
   let program: Child
   const model = heldModel()
 
   beforeAll(async () => {
     net = await startSmallNetwork({ name: 'crash', miners: 4, parameters: WINDOWS })
+    redis = await net.startRedis()
     feed = await net.follow(100)
     const config = join(net.dir, 'coordinator.json')
     await writeFile(
@@ -61,7 +65,7 @@ describe('a coordinator program through crashes', () => {
         network: net.network,
         token: net.token,
         ao: net.ao,
-        redis: net.redis.url,
+        redis: redis.url,
         httpPort: 0,
         pollMs: 200,
         peers: { listen: [`/ip4/127.0.0.1/tcp/${await freePort()}`] },
@@ -92,7 +96,10 @@ describe('a coordinator program through crashes', () => {
   }
   const health = async () => {
     const answer = await fetch(`${program.ready.url}/health`)
-    return { status: answer.status, body: (await answer.json()) as { redis: { state: string } } }
+    return {
+      status: answer.status,
+      body: (await answer.json()) as { board: { store: string; state: string } },
+    }
   }
   const healthy = () => until(async () => (await health()).status === 200)
   /** A job whose seats are all at work. */
@@ -118,12 +125,12 @@ describe('a coordinator program through crashes', () => {
 
   test('that of Redis: work goes on, is reported, and what was on the board is done afterwards', async () => {
     const id = await underWay()
-    await net.redis.kill()
+    await redis.kill()
     await until(async () => (await health()).status === 503)
     const other = await submit()
     model.release()
     await settled(id)
-    await net.redis.start()
+    await redis.start()
     await healthy()
     await settled(other)
   })
@@ -139,11 +146,11 @@ describe('a coordinator program through crashes', () => {
 
   test('starts without Redis, says so, and begins as soon as it is there', async () => {
     await program.stop()
-    await net.redis.kill()
+    await redis.kill()
     await program.restart()
-    await until(async () => (await health()).body.redis.state === 'failing')
+    await until(async () => (await health()).body.board.state === 'failing')
     const id = await submit()
-    await net.redis.start()
+    await redis.start()
     await settled(id)
     await healthy()
   })

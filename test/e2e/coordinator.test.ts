@@ -7,6 +7,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createBullmqBoard } from '../../coordinator/src/adapters/bullmq-board.ts'
 import { createMemoryBoard } from '../../coordinator/src/adapters/memory-board.ts'
 import { type Coordinator, createCoordinator, type Ready } from '../../coordinator/src/coordinator.ts'
+import type { RedisServer } from '../../deploy/localnet/redis.ts'
+import { needsRedis } from '../support/parts.ts'
 import { MODEL, type SmallNetwork, startSmallNetwork, until } from '../support/small-network.ts'
 
 const WINDOWS = {
@@ -17,13 +19,15 @@ const WINDOWS = {
   drawRetry: 2_000,
 }
 
-describe('a coordinator on a real network', () => {
+describe('a coordinator on a real network', await needsRedis(), () => {
   let net: SmallNetwork
+  let redis: RedisServer
   let feed: NetworkFeed
   const running: Coordinator[] = []
 
   beforeAll(async () => {
     net = await startSmallNetwork({ name: 'coordinator', miners: 4, parameters: WINDOWS })
+    redis = await net.startRedis()
     feed = await net.follow(100)
   })
   afterEach(async () => {
@@ -33,7 +37,7 @@ describe('a coordinator on a real network', () => {
     await net?.close()
   })
 
-  const start = async (redisUrl = net.redis.url): Promise<Ready & { coordinator: Coordinator }> => {
+  const start = async (redisUrl = redis.url): Promise<Ready & { coordinator: Coordinator }> => {
     const { ao } = await net.party('coordinator')
     const coordinator = createCoordinator(
       { network: net.network, token: net.token, peers: {}, httpPort: 0, pollMs: 200 },
@@ -98,7 +102,7 @@ describe('a coordinator on a real network', () => {
       {
         ao,
         key: nodeKey(new Uint8Array(randomBytes(NODE_KEY_BYTES))),
-        board: createMemoryBoard(),
+        board: createMemoryBoard(net.log),
         log: net.log,
       },
     )

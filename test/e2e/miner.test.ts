@@ -9,10 +9,11 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { deployContracts } from '../../contracts-lua/tools/deploy-contracts.ts'
 import { createLlamaCppEngine } from '../../node/src/engine/llama-cpp/llama-cpp-engine.ts'
 import { aoConfig, spawnUnits, type UnitsChild } from '../support/ao-units.ts'
+import { EMBEDDED_Q8 } from '../support/embedded-model.ts'
 import { apusNode, type MinerProcess, startMinerProcess } from '../support/miner-process.ts'
 import { eventually } from '../support/p2p.ts'
+import { needsLlamaCpp } from '../support/parts.ts'
 
-const MODEL = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 const RIVER = 'a large natural stream of water (larger than a creek)'
 const APUS = 10n ** 12n
 const STAKE = '1000'
@@ -30,6 +31,8 @@ let model: ModelId
 const miners: Operator[] = []
 
 /** Messages keep coming, as a coordinator would see to: draws and deadlines happen only when one does. */
+const withLlamaCpp = await needsLlamaCpp()
+
 const untilState = (id: JobId, ...states: JobView['state'][]) =>
   eventually(
     `the job is ${states.join(' or ')}`,
@@ -46,7 +49,7 @@ const seatStates = async (id: JobId) => (await requester.job(id))?.seats.map(s =
 
 async function operator(name: string): Promise<Operator> {
   const home = join(folder, name)
-  const init = await apusNode(home, 'init', '--network', join(folder, 'network.json'), '--model', MODEL)
+  const init = await apusNode(home, 'init', '--network', join(folder, 'network.json'), '--model', EMBEDDED_Q8)
   expect(init).toMatchObject({ code: 0, stderr: '' })
   const wallet = (await loadWallet(join(home, 'wallet.json'))).address as Address
   await requester.transfer(wallet, BigInt(STAKE) * APUS)
@@ -66,7 +69,7 @@ beforeAll(async () => {
   requester = new NetworkClient(client, { token: token as ProcessId, network: network as ProcessId })
   await requester.deposit(10_000n * APUS)
   const engine = await createLlamaCppEngine()
-  const loaded = await engine.load(MODEL)
+  const loaded = await engine.load(EMBEDDED_Q8)
   model = loaded.info.id as ModelId
   await eventually('the deposit arrives', async () => (await requester.account(wallet.address)) > 0n)
   await requester.listModel({
@@ -93,7 +96,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true })
 })
 
-it('three miners earn by answering, with AO alone', async () => {
+it('three miners earn by answering, with AO alone', withLlamaCpp, async () => {
   const job = await submit('What is a river?')
   await untilState(job, 'settled')
   const settled = await requester.job(job)
@@ -109,28 +112,32 @@ it('three miners earn by answering, with AO alone', async () => {
   expect(await answers.text()).toContain(RIVER)
 })
 
-it('a miner killed between commit and reveal reveals after its restart, with the same commitment', async () => {
-  const [victim] = miners as [Operator]
-  const job = await submit('What is a lake?')
-  await eventually(
-    'the victim has committed',
-    async () => {
-      await requester.tick()
-      const seat = (await requester.job(job))?.seats.find(s => s.miner === victim.wallet)
-      return seat?.state === 'committed' || seat?.state === 'revealed'
-    },
-    60_000,
-  )
-  await victim.process.kill('SIGKILL')
-  const before = (await requester.job(job))?.seats.find(s => s.miner === victim.wallet)?.commitment
-  expect(before).toBeDefined()
-  victim.process = await startMinerProcess(victim.home)
-  await untilState(job, 'settled')
-  expect(await seatStates(job)).toEqual(['revealed', 'revealed', 'revealed'])
-  expect((await requester.job(job))?.seats.find(s => s.miner === victim.wallet)?.commitment).toBe(before)
-})
+it(
+  'a miner killed between commit and reveal reveals after its restart, with the same commitment',
+  withLlamaCpp,
+  async () => {
+    const [victim] = miners as [Operator]
+    const job = await submit('What is a lake?')
+    await eventually(
+      'the victim has committed',
+      async () => {
+        await requester.tick()
+        const seat = (await requester.job(job))?.seats.find(s => s.miner === victim.wallet)
+        return seat?.state === 'committed' || seat?.state === 'revealed'
+      },
+      60_000,
+    )
+    await victim.process.kill('SIGKILL')
+    const before = (await requester.job(job))?.seats.find(s => s.miner === victim.wallet)?.commitment
+    expect(before).toBeDefined()
+    victim.process = await startMinerProcess(victim.home)
+    await untilState(job, 'settled')
+    expect(await seatStates(job)).toEqual(['revealed', 'revealed', 'revealed'])
+    expect((await requester.job(job))?.seats.find(s => s.miner === victim.wallet)?.commitment).toBe(before)
+  },
+)
 
-it('killed at any instant, again and again, a miner finishes its jobs', async () => {
+it('killed at any instant, again and again, a miner finishes its jobs', withLlamaCpp, async () => {
   const [, victim] = miners as [Operator, Operator]
   const jobs: JobId[] = []
   for (const word of ['tree', 'stone', 'bird', 'house']) jobs.push(await submit(`What is a ${word}?`))
@@ -146,17 +153,21 @@ it('killed at any instant, again and again, a miner finishes its jobs', async ()
   }
 })
 
-it('stops cleanly: no longer drawn, exit code 0, lock released, drawn again after the next start', async () => {
-  const [, , c] = miners as [Operator, Operator, Operator]
-  const twice = await apusNode(c.home, 'start')
-  expect([twice.code, twice.stderr]).toEqual([1, expect.stringContaining('already-running')])
-  expect(await c.process.kill('SIGTERM')).toBe(0)
-  expect((await requester.miner(c.wallet))?.active).toBe(false)
-  c.process = await startMinerProcess(c.home)
-  expect((await requester.miner(c.wallet))?.active).toBe(true)
-})
+it(
+  'stops cleanly: no longer drawn, exit code 0, lock released, drawn again after the next start',
+  withLlamaCpp,
+  async () => {
+    const [, , c] = miners as [Operator, Operator, Operator]
+    const twice = await apusNode(c.home, 'start')
+    expect([twice.code, twice.stderr]).toEqual([1, expect.stringContaining('already-running')])
+    expect(await c.process.kill('SIGTERM')).toBe(0)
+    expect((await requester.miner(c.wallet))?.active).toBe(false)
+    c.process = await startMinerProcess(c.home)
+    expect((await requester.miner(c.wallet))?.active).toBe(true)
+  },
+)
 
-it('serves health, status and metrics on loopback', async () => {
+it('serves health, status and metrics on loopback', withLlamaCpp, async () => {
   const [a] = miners as [Operator]
   const get = async (path: string) => (await fetch(`http://127.0.0.1:${a.process.statusPort}${path}`)).text()
   expect(await get('/health')).toBe('ok\n')
@@ -164,7 +175,7 @@ it('serves health, status and metrics on loopback', async () => {
   expect(await get('/metrics')).toContain('apus_miner_jobs_total{step="revealed"}')
 })
 
-it('a backup restores the same miner elsewhere, encrypted or not', async () => {
+it('a backup restores the same miner elsewhere, encrypted or not', withLlamaCpp, async () => {
   const [a] = miners as [Operator]
   const phrase = join(folder, 'phrase')
   await writeFile(phrase, 'correct horse\n')
@@ -179,7 +190,7 @@ it('a backup restores the same miner elsewhere, encrypted or not', async () => {
   expect(restored.stdout).toContain(a.process.peer)
 })
 
-it('withdraws its earnings', async () => {
+it('withdraws its earnings', withLlamaCpp, async () => {
   const [a] = miners as [Operator]
   const earned = await requester.account(a.wallet)
   expect((await apusNode(a.home, 'withdraw')).stdout).toContain('on their way')

@@ -7,28 +7,27 @@ import { DEFAULT_PLANES } from '../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../node/src/models/import/import-gguf.ts'
 import { BundleFile } from '../../node/src/models/store/bundle-file.ts'
 import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
+import { EMBEDDED_Q8 } from '../support/embedded-model.ts'
 import { GpuProcess, softwareGpus } from '../support/gpu.ts'
 import { MemoryBundle } from '../support/machine/random-model.ts'
+import { needs } from '../support/parts.ts'
 import { seededRandom } from '../support/random.ts'
 
-const MODEL = `${import.meta.dirname}/../../shared/models/apus-dictionary-2.8m.q8_0.gguf`
 /** Tokens of the model that end an answer or are no text. */
 const SPECIAL_TOKENS = 3
 const LEAST_POSITIONS = 300
 
 const drivers = await softwareGpus()
 const here = drivers.filter(({ missing }) => missing === undefined)
-for (const { name, missing } of drivers) {
-  if (missing !== undefined) process.stderr.write(`skipped: no ${name} (${missing})\n`)
-}
 
-test.skipIf(here.length === 0)(
+test(
   'several hundred positions of the embedded model: oracle = every driver',
+  needs(here.length === 0 ? drivers[0]?.missing : undefined),
   async () => {
     const folder = await mkdtemp(join(tmpdir(), 'embedded-model-'))
     try {
       const file = await BundleFile.open(
-        join(folder, await importGguf(MODEL, folder, { planes: DEFAULT_PLANES })),
+        join(folder, await importGguf(EMBEDDED_Q8, folder, { planes: DEFAULT_PLANES })),
       )
       const leaves = (await file.leaves(0, file.leafCount)).map(leaf => Uint8Array.from(leaf))
       await file.close()

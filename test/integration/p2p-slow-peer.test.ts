@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import type { Address, JobId } from '@apus/shared/protocol'
 import { afterEach, expect, it } from 'vitest'
 import { eventually, randomId, startPeer } from '../support/p2p.ts'
@@ -17,7 +18,7 @@ it('bounds what waits for a peer that stands still, and reaches it again when it
   const { host, commitments, miner, key } = publisher
   const listener = spawn(
     process.execPath,
-    [`${import.meta.dirname}/../support/p2p-listener.ts`, host.network, miner, key.peer],
+    [fileURLToPath(new URL('../support/p2p-listener.ts', import.meta.url)), host.network, miner, key.peer],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   )
   stops.push(() => listener.kill('SIGKILL'))

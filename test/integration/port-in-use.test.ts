@@ -13,6 +13,7 @@ import { startRedis } from '../../deploy/localnet/redis.ts'
 import { ensureAosModule } from '../../deploy/setup/aos-module.mjs'
 import { startStatusServer } from '../../node/src/miner/status-server.ts'
 import { WorkMetrics } from '../../node/src/work/work-metrics.ts'
+import { needsRedis } from '../support/parts.ts'
 
 const log = createLogger({ name: 'port-in-use', level: 'silent' })
 let dir: string
@@ -41,10 +42,10 @@ const programs: Readonly<Record<string, Start>> = {
     const units = await startAoUnits({ dir: join(dir, 'ao'), port: at, module, threads: 1, log })
     return () => units.close()
   },
-  Redis: async at => {
-    const redis = await startRedis({ dir: join(dir, 'redis'), port: at })
-    return () => redis.stop()
-  },
+}
+const startRedisAt: Start = async at => {
+  const redis = await startRedis({ dir: join(dir, 'redis'), port: at })
+  return () => redis.stop()
 }
 
 beforeAll(async () => {
@@ -58,17 +59,22 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true })
 })
 
-describe('at a port that is taken', () => {
+describe('at a port that is taken', async () => {
+  const tellsAndLetsGo = async (start: Start): Promise<void> => {
+    await expect(start(port)).rejects.toMatchObject({ code: 'port-in-use' })
+    const free = createServer()
+    await new Promise<void>(resolve => free.listen(0, '127.0.0.1', resolve))
+    const other = (free.address() as AddressInfo).port
+    await new Promise(resolve => free.close(resolve))
+    const stop = await start(other)
+    await stop()
+  }
+
   it.each(Object.entries(programs))(
     '%s says so, and holds nothing that a second try needs',
-    async (_, start) => {
-      await expect(start(port)).rejects.toMatchObject({ code: 'port-in-use' })
-      const free = createServer()
-      await new Promise<void>(resolve => free.listen(0, '127.0.0.1', resolve))
-      const other = (free.address() as AddressInfo).port
-      await new Promise(resolve => free.close(resolve))
-      const stop = await start(other)
-      await stop()
-    },
+    async (_, start) => tellsAndLetsGo(start),
+  )
+  it('Redis says so, and holds nothing that a second try needs', await needsRedis(), () =>
+    tellsAndLetsGo(startRedisAt),
   )
 })

@@ -1,12 +1,15 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type RedisServer, startRedis } from '../../deploy/localnet/redis.ts'
 import { ensureRedis } from '../../deploy/setup/redis.mjs'
+import { needsRedis } from '../support/parts.ts'
 
-describe('a Redis of our own', () => {
+const withRedis = await needsRedis()
+
+describe('a Redis of our own', withRedis, () => {
   let dir: string
   let server: RedisServer
 
@@ -57,14 +60,36 @@ describe('a Redis of our own', () => {
       code: 'port-in-use',
     })
   })
-
-  test('says so when the program is missing', async () => {
-    await expect(
-      startRedis({ dir: join(dir, 'third'), program: join(dir, 'no-such-program') }),
-    ).rejects.toMatchObject({ code: 'redis-missing' })
-  })
 })
 
-test('the set-up finds a Redis that is new enough', async () => {
-  expect(await ensureRedis()).toMatch(/redis-server$/)
+test('the set-up finds a Redis that is new enough', withRedis, async () => {
+  expect((await ensureRedis()).path).toMatch(/redis-server$/)
+})
+
+describe('where there is no good redis-server', () => {
+  let dir: string
+
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'apus-redis-'))
+    vi.stubEnv('PATH', dir)
+  })
+
+  afterEach(async () => {
+    vi.unstubAllEnvs()
+    await rm(dir, { recursive: true, force: true })
+  })
+
+  test('starting one says so', async () => {
+    await expect(startRedis({ dir: join(dir, 'data') })).rejects.toMatchObject({ code: 'redis-missing' })
+  })
+
+  test('the set-up goes on without, and tells why', async () => {
+    expect(await ensureRedis()).toEqual({ missing: 'redis-server is not installed' })
+  })
+
+  test('one that is too old counts as none', async () => {
+    const path = join(dir, 'redis-server')
+    await writeFile(path, '#!/bin/sh\necho Redis server v=5.0.14 sha=0\n', { mode: 0o700 })
+    expect(await ensureRedis()).toEqual({ missing: `${path} has version 5.0 (6.2 or newer is needed)` })
+  })
 })

@@ -103,7 +103,7 @@ describe('with miners that keep the rules, a job is answered and paid', () => {
     const { ao } = await net.party('coordinator')
     const peers = { bootstrap: addresses }
     const config = { network: net.network, token: net.token, peers, httpPort: 0, pollMs: 200 }
-    const board = wayward(createMemoryBoard())
+    const board = wayward(createMemoryBoard(net.log))
     const coordinator = createCoordinator(config, { ao: dropping(ao), key: key(), board, log: net.log })
     stop.unshift(() => coordinator.stop())
     await coordinator.start()

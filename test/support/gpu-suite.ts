@@ -7,6 +7,7 @@ import { samplerSettings } from '../../shared/src/protocol/sampler.ts'
 import { type Driver, GpuProcess, softwareGpus } from './gpu.ts'
 import { type ModelVector, resultVector, vectorRequest } from './machine/golden.ts'
 import { AWKWARD_SHAPES, otherShiftInSecondSegment, randomBundle } from './machine/random-model.ts'
+import { needs } from './parts.ts'
 import { seededRandom } from './random.ts'
 
 const SEED = 41
@@ -33,16 +34,15 @@ const wantedOf = ({ runs }: ModelVector) =>
 
 const vectorOf = (shape: string): ModelVector => golden.find(candidate => candidate.shape === shape)!
 
-/** Everything that must hold on a driver; a driver that is not here is skipped, and said to be. */
+/** Everything that must hold on a driver; where a driver is not here, that is left out by name. */
 export async function testMachineOn(name: Driver['name']): Promise<void> {
   const driver = (await softwareGpus()).find(candidate => candidate.name === name)
   if (driver === undefined) throw new RangeError('no such driver')
-  const here = driver.missing === undefined
-  const gpu = here ? new GpuProcess(driver) : undefined
-  if (!here) process.stderr.write(`skipped: no ${name} (${driver.missing})\n`)
+  const options = needs(driver.missing)
+  const gpu = driver.missing === undefined ? new GpuProcess(driver) : undefined
   afterAll(() => gpu?.close())
 
-  test.skipIf(!here)('answers every primitive as the oracle does, at its edges', async () => {
+  test('answers every primitive as the oracle does, at its edges', options, async () => {
     const random = seededRandom(SEED)
     const all = primitiveCases(PRIMITIVE_CASES, random.below)
     const answers = await gpu!.primitives(all)
@@ -52,16 +52,16 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     expect(wrong).toEqual([])
   })
 
-  test.skipIf(!here)('gives the known answers that a miner starts with', async () => {
+  test('gives the known answers that a miner starts with', options, async () => {
     await gpu!.knownAnswers()
   })
 
-  test.skipIf(!here).each(golden)('runs $shape to the golden bytes, four runs at a time', async vector => {
+  test.each(golden)('runs $shape to the golden bytes, four runs at a time', options, async vector => {
     const given = await gpu!.runs(bundleOf(vector).leaves, vector.runs.map(vectorRequest))
     expect(given.map(resultVector)).toEqual(wantedOf(vector))
   })
 
-  test.skipIf(!here)('a run that begins while another ends is computed', async () => {
+  test('a run that begins while another ends is computed', options, async () => {
     const vector = vectorOf('two leaves')
     // It stops before its maximum, with steps under way that it does not need.
     const run = vector.runs.findIndex(({ flag }) => flag === 2)
@@ -69,7 +69,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     expect(given.map(resultVector)).toEqual([wantedOf(vector)[run], wantedOf(vector)[run]])
   })
 
-  test.skipIf(!here)('runs that come and go leave the others as they are', async () => {
+  test('runs that come and go leave the others as they are', options, async () => {
     const vector = vectorOf('tiny')
     const room = { sequences: 3, positions: 512 }
     const requests = vector.runs.map(vectorRequest)
@@ -81,7 +81,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     expect([outcomes.length, interrupted.length > 2]).toEqual([CHURN, true])
   })
 
-  test.skipIf(!here)('tells the pages that are under the leaves of a run', async () => {
+  test('tells the pages that are under the leaves of a run', options, async () => {
     const { leaves } = bundleOf(vectorOf('grouped'))
     const request = {
       ...vectorRequest(vectorOf('grouped').runs[0]!),
@@ -92,7 +92,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     expect(pages.map(pageLeaf)).toEqual(run!.pageLeaves)
   })
 
-  test.skipIf(!here)('a second group of pages has the bytes of the oracle', async () => {
+  test('a second group of pages has the bytes of the oracle', options, async () => {
     const bundle = randomBundle({ ...AWKWARD_SHAPES[0]!, context: 8192 }, SEED)
     const random = seededRandom(SEED)
     const request = {
@@ -109,7 +109,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     expect(given).toEqual([wanted])
   })
 
-  test.skipIf(!here)('tuning, batches and room change no byte', async () => {
+  test('tuning, batches and room change no byte', options, async () => {
     const vector = vectorOf('many rows')
     const { leaves } = bundleOf(vector)
     for (const options of [
@@ -121,11 +121,11 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     }
   })
 
-  test.skipIf(!here)('an adapter with one wrong bit is refused', async () => {
+  test('an adapter with one wrong bit is refused', options, async () => {
     await expect(gpu!.wrongAnswers()).rejects.toMatchObject({ code: 'gpu-wrong' })
   })
 
-  test.skipIf(!here)('refuses a bundle with a number outside the bounds', async () => {
+  test('refuses a bundle with a number outside the bounds', options, async () => {
     const { leaves } = bundleOf(vectorOf('tiny'))
     const broken = leaves.map((leaf, i) => (i === 6 ? Uint8Array.of(0x80, ...leaf.subarray(1)) : leaf))
     const wide = vectorOf('segments')
@@ -135,7 +135,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     await expect(gpu!.runs(leaves.slice(0, 6), [])).rejects.toMatchObject({ code: 'bundle-invalid' })
   })
 
-  test.skipIf(!here)('says what it has no room for', async () => {
+  test('says what it has no room for', options, async () => {
     const vector = vectorOf('tiny')
     const { leaves } = bundleOf(vector)
     const run = (length: number) => {
@@ -150,7 +150,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     })
   })
 
-  test.skipIf(!here)('a lost device abstains from then on', async () => {
+  test('a lost device abstains from then on', options, async () => {
     const lost = new GpuProcess(driver)
     try {
       const vector = vectorOf('tiny')
@@ -163,7 +163,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     }
   })
 
-  test.skipIf(!here)('fails for good after the first refused command', async () => {
+  test('fails for good after the first refused command', options, async () => {
     await expect(gpu!.badKernel()).rejects.toMatchObject({ code: 'gpu-error' })
     const vector = vectorOf('tiny')
     await expect(gpu!.runs(bundleOf(vector).leaves, [])).rejects.toMatchObject({ code: 'gpu-error' })

@@ -1,5 +1,4 @@
 import { type ChildProcess, fork } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { RunRequest, RunResult } from '@apus/shared/machine'
 import { ensureSoftwareGpus } from '../../deploy/setup/software-gpu.mjs'
@@ -43,12 +42,10 @@ export interface Driver {
 
 /** Both software GPUs, fetched when this machine allows it; one that cannot be had says why. */
 export async function softwareGpus(): Promise<readonly Driver[]> {
-  const said: string[] = []
-  const found = await ensureSoftwareGpus(CACHE, sentence => said.push(sentence))
+  const { gpus, missing = 'the software GPU was not found' } = await ensureSoftwareGpus(CACHE)
   return DRIVERS.map(name => {
-    const gpu = found.find(candidate => candidate.name === name)
-    const here = gpu !== undefined && existsSync(gpu.icd)
-    return { name, missing: here ? undefined : (said.at(-1) ?? 'not found'), env: gpu?.env ?? {} }
+    const gpu = gpus.find(candidate => candidate.name === name)
+    return { name, missing: gpu === undefined ? missing : undefined, env: gpu?.env ?? {} }
   })
 }
 

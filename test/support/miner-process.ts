@@ -1,8 +1,9 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 
-const MAIN = `${import.meta.dirname}/../../node/src/main.ts`
+const MAIN = fileURLToPath(new URL('../../node/src/main.ts', import.meta.url))
 
 export interface CliResult {
   readonly code: number

@@ -48,17 +48,18 @@ interface MinerParty extends Party {
   readonly key: NodeKey
 }
 
-/** A real network on this machine, all but its coordinator: AO units and Redis as child processes, contracts, miners. */
+/** A real network on this machine, all but its coordinator: AO units as a child process, contracts, miners. */
 export interface SmallNetwork {
   readonly dir: string
   readonly network: ProcessId
   readonly token: ProcessId
   readonly ao: AoConfig
   readonly units: UnitsChild
-  readonly redis: RedisServer
   readonly requester: Party
   readonly miners: readonly MinerParty[]
   readonly log: Logger
+  /** A Redis as a child process, stopped with the network. */
+  startRedis(): Promise<RedisServer>
   /** A wallet more, without funds. */
   party(name: string): Promise<Party>
   /** Follows the network process; stopped with the network. */
@@ -98,8 +99,6 @@ async function open(
   closers: (() => Promise<unknown>)[],
   close: () => Promise<void>,
 ): Promise<SmallNetwork> {
-  const redis = await startRedis({ dir: join(dir, 'redis') })
-  closers.unshift(() => redis.stop())
   await mkdir(join(dir, 'ao'), { recursive: true })
   let units = await spawnUnits(join(dir, 'ao'))
   closers.unshift(() => units.stop())
@@ -164,11 +163,15 @@ async function open(
     get units() {
       return units
     },
-    redis,
     requester,
     miners,
     log,
     close,
+    startRedis: async () => {
+      const redis = await startRedis({ dir: join(dir, 'redis') })
+      closers.unshift(() => redis.stop())
+      return redis
+    },
     party: async role => partyOf(await ensureWallet(WALLETS, `${name}-${role}`)),
     follow: async pollMs => {
       const feed = new NetworkFeed(requester.ao, { network, pollMs, onError: () => {} })

@@ -61,6 +61,7 @@ export function createBullmqBoard(options: BullmqBoardOptions): JobBoard {
   const onError = (err: Error) => log.debug({ err }, 'Redis reported an error.')
 
   return {
+    store: 'redis',
     open: async handOut => {
       await checkRedis(address(options.redis.reveal()), log)
       const prefix = `apus-${options.name}`

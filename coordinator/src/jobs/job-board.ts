@@ -23,6 +23,8 @@ export interface BoardCounts {
  * dies while it hands a task out loses it to the others.
  */
 export interface JobBoard {
+  /** Where the tasks are: what is in memory is forgotten when its program ends, and no other coordinator sees it. */
+  readonly store: 'redis' | 'memory'
   /** Connects and begins to hand out. Fails with `redis-unavailable` (retry) or `redis-too-old`. */
   open(handOut: HandOut): Promise<void>
   /** Puts up tasks; those already there, or done not long ago, stay as they are. */

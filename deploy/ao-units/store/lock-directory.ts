@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ApusError } from '@apus/shared/kit'
@@ -16,7 +17,14 @@ export function lockDirectory(dir: string): () => void {
 /** A process number comes back to life as another program; together with its start time it does not. */
 function holderOf(pid: number): string {
   const started = textOf(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ')[19]
-  return `${pid} ${started ?? ''}`
+  return `${pid} ${started ?? startedByPs(pid)}`
+}
+
+/** For systems without `/proc`. */
+function startedByPs(pid: number): string {
+  const env = { ...process.env, LC_ALL: 'C', TZ: 'UTC' }
+  const { stdout } = spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', env })
+  return stdout?.trim() ?? ''
 }
 
 function textOf(file: string): string {

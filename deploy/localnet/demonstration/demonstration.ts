@@ -53,7 +53,7 @@ export async function demonstrate(
   report(`a wallet asks: ${WALLET_QUESTION}`)
   const askedAt = Date.now()
   const jobId = await requester.submit({
-    model: network.gguf,
+    model: network.gguf ?? network.bundle,
     prompt: WALLET_QUESTION,
     maxTokens: MAX_TOKENS,
     redundancy: network.redundancy,

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { ApusError } from '@apus/shared/kit'
 import type { Home } from './home.ts'
 
-/** The kernel's limit on the path of a socket, less its end mark. */
-const LONGEST_SOCKET_PATH = 107
+/** The smallest limit that a system sets on the path of a socket (macOS: 104 bytes, Linux: 108), less its end mark. */
+const LONGEST_SOCKET_PATH = 103
 
 /** Lets go of a lock. */
 export type Release = () => Promise<void>

@@ -7,7 +7,12 @@ import type { ServedModel, ServedModels } from '../work/ports.ts'
 // Loaded when needed: an engine's libraries are large, and most commands run no model.
 const ENGINES: Readonly<Record<EngineName, () => Promise<Engine>>> = {
   cpu: async () => (await import('../engine/cpu/cpu-engine.ts')).createCpuEngine(),
-  webgpu: async () => (await import('../engine/webgpu/gpu-engine.ts')).createGpuEngine(),
+  webgpu: async () => {
+    const { createGpuEngine } = await import('../engine/webgpu/gpu-engine.ts').catch(cause => {
+      throw new ApusError('engine-unavailable', 'There is no WebGPU build for this machine.', { cause })
+    })
+    return createGpuEngine()
+  },
   'llama-cpp': async () => (await import('../engine/llama-cpp/llama-cpp-engine.ts')).createLlamaCppEngine(),
 }
 
@@ -15,6 +20,7 @@ const ENGINES: Readonly<Record<EngineName, () => Promise<Engine>>> = {
 export class Engines {
   readonly #opened = new Map<EngineName, Promise<Engine>>()
 
+  /** Errors: `engine-unavailable` where it has no build for this machine, and those of the engine. */
   open(name: EngineName): Promise<Engine> {
     const engine = this.#opened.get(name) ?? ENGINES[name]()
     this.#opened.set(name, engine)

@@ -17,12 +17,12 @@ import { adapterInfo } from '../../../node/src/engine/webgpu/adapter-info.ts'
 import { createHome, homeAt, keepNodeKey, readNodeKey } from '../../../node/src/home/home.ts'
 import { hold, lockHome, socketPath } from '../../../node/src/home/lock.ts'
 import { checkNetworkMessage } from '../../../shared/src/protocol/message-rules.ts'
+import { EMBEDDED_Q8 } from '../../support/embedded-model.ts'
 import { MACHINES } from '../../support/strange-machine.mjs'
 
 const run = promisify(execFile)
 const PRELOAD = new URL('../../support/strange-machine.mjs', import.meta.url)
 const MAIN = fileURLToPath(new URL('../../../node/src/main.ts', import.meta.url))
-const Q8 = fileURLToPath(new URL('../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url))
 const RELEASE = /^llama\.cpp\/([^/]+)\//
 
 /** What a program is started with to run on another machine. */
@@ -261,7 +261,7 @@ it.each([
 ] as const)(
   'the programs work on the %s machine, whose llama.cpp is %s, in the locale %s',
   async (machine, unit, locale) => {
-    const arguments_ = [MAIN, 'bench', Q8, '--seconds', '0.1', '--json']
+    const arguments_ = [MAIN, 'bench', EMBEDDED_Q8, '--seconds', '0.1', '--json']
     const { stdout } = await run(
       process.execPath,
       arguments_,

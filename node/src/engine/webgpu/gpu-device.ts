@@ -5,6 +5,9 @@ import { type KernelConstants, type KernelName, kernelBindings, kernelCode } fro
 
 Object.assign(globalThis, globals)
 
+/** macOS has no Vulkan; everywhere else it is what the drivers offer. */
+const BACKEND = process.platform === 'darwin' ? 'Metal' : 'Vulkan'
+
 /** Dawn aborts the process when the object that `create` returned is collected while a device lives. */
 const roots = new Set<GPU>()
 
@@ -54,14 +57,14 @@ export class GpuDevice {
 
   /** The default adapter with all of its limits, its answers not yet known. Errors: `gpu-missing`, `gpu-error`. */
   static async open(): Promise<GpuDevice> {
-    const gpu = create(['backend=vulkan'])
+    const gpu = create([`backend=${BACKEND.toLowerCase()}`])
     roots.add(gpu)
     try {
       const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
       if (adapter === null) {
         throw new ApusError(
           'gpu-missing',
-          'No usable Vulkan adapter was found; install a driver with Vulkan 1.1 or run the CPU engine.',
+          `No usable ${BACKEND} adapter was found; ${BACKEND === 'Vulkan' ? 'install a driver with Vulkan 1.1 or ' : ''}run the CPU engine.`,
         )
       }
       if (!gpu.wgslLanguageFeatures.has('packed_4x8_integer_dot_product')) {
@@ -72,7 +75,7 @@ export class GpuDevice {
     } catch (cause) {
       roots.delete(gpu)
       if (cause instanceof ApusError) throw cause
-      throw new ApusError('gpu-error', 'The Vulkan adapter gave no device.', { cause })
+      throw new ApusError('gpu-error', `The ${BACKEND} adapter gave no device.`, { cause })
     }
   }
 

@@ -17,7 +17,7 @@ const task = (n: number): Task => ({
 
 /** A board that can be cut off and can lose its memory. */
 function fragileBoard() {
-  let inner = createMemoryBoard()
+  let inner = createMemoryBoard(log)
   const state = { down: false, opened: 0 }
   const guard = async <T>(answer: () => Promise<T>): Promise<T> => {
     if (state.down) throw new ApusError('redis-unavailable', 'No answer.', { retry: true })
@@ -25,6 +25,7 @@ function fragileBoard() {
   }
   let handOut: Parameters<JobBoard['open']>[0]
   const board: JobBoard = {
+    store: 'memory',
     open: to =>
       guard(() => {
         state.opened += 1
@@ -41,7 +42,7 @@ function fragileBoard() {
     state,
     forget: async () => {
       await inner.close()
-      inner = createMemoryBoard()
+      inner = createMemoryBoard(log)
       await inner.open(handOut)
     },
   }

@@ -6,14 +6,13 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { benchCommand } from '../../../../node/src/commands/bench.ts'
 import { DEFAULT_PLANES } from '../../../../node/src/models/import/bundle-manifest.ts'
 import { importGguf } from '../../../../node/src/models/import/import-gguf.ts'
-
-const EMBEDDED = new URL('../../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+import { EMBEDDED_Q8 } from '../../../support/embedded-model.ts'
 
 let home: string
 let root: string
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'apus-bench-'))
-  root = await importGguf(EMBEDDED, join(home, 'models'), { planes: DEFAULT_PLANES })
+  root = await importGguf(EMBEDDED_Q8, join(home, 'models'), { planes: DEFAULT_PLANES })
 })
 afterAll(async () => {
   await rm(home, { recursive: true, force: true })
@@ -39,6 +38,6 @@ test('measures a bundle of the store', async () => {
 test('refuses what is no bundle and no duration', async () => {
   await expect(bench('A'.repeat(43))).rejects.toMatchObject({ code: 'bundle-missing' })
   await expect(bench('no-root')).rejects.toMatchObject({ code: 'model-unknown' })
-  await expect(bench(EMBEDDED, '--engine', 'cpu')).rejects.toMatchObject({ code: 'model-not-imported' })
+  await expect(bench(EMBEDDED_Q8, '--engine', 'cpu')).rejects.toMatchObject({ code: 'model-not-imported' })
   await expect(bench(root, '--seconds', '-1')).rejects.toMatchObject({ code: 'option-invalid' })
 })

@@ -5,8 +5,7 @@ import { errorCode } from '@apus/shared/kit'
 import { Command } from 'commander'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { modelsCommand } from '../../../../node/src/commands/models.ts'
-
-const EMBEDDED = new URL('../../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
+import { EMBEDDED_Q8 } from '../../../support/embedded-model.ts'
 
 let home: string
 beforeAll(async () => {
@@ -24,9 +23,9 @@ async function run(...args: string[]): Promise<string[]> {
 
 it('imports, lists, verifies and removes a model', async () => {
   expect(await run('list')).toEqual([expect.stringContaining('no models yet')])
-  const [root] = await run('import', EMBEDDED)
+  const [root] = await run('import', EMBEDDED_Q8)
   expect(root).toMatch(/^[\w-]{43}$/)
-  expect(await run('import', EMBEDDED, '--json')).toEqual([JSON.stringify({ root })])
+  expect(await run('import', EMBEDDED_Q8, '--json')).toEqual([JSON.stringify({ root })])
   expect(await run('list')).toEqual([`${root}      3.1 MB  Apus Dictionary 2.8M`])
   expect(JSON.parse((await run('list', '--json'))[0]!)).toMatchObject([{ root, context: 256 }])
   expect(await run('verify')).toEqual([`${root}  intact`])

@@ -6,7 +6,7 @@ import type { Wallet } from '@apus/shared/arweave'
 import { nodeKey } from '@apus/shared/p2p'
 import { formatApus, parseApus } from '@apus/shared/protocol'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { readBackup, writeBackup } from '../../../../node/src/home/backup.ts'
 import {
   createHome,
@@ -99,6 +99,12 @@ describe('a home', () => {
     const releaseDeep = await lockHome(deep)
     await expect(lockHome(deep)).rejects.toMatchObject({ code: 'already-running' })
     await releaseDeep()
+    vi.stubEnv('TMPDIR', join(folder, 't'.repeat(120)))
+    try {
+      await (await lockHome(deep))()
+    } finally {
+      vi.unstubAllEnvs()
+    }
   })
 })
 

@@ -16,10 +16,10 @@ import { sourceModel } from '../../../../node/src/models/import/source-model.ts'
 import { BundleWriter } from '../../../../node/src/models/store/bundle-writer.ts'
 import { ModelStore } from '../../../../node/src/models/store/model-store.ts'
 import { verifyMerklePath } from '../../../../shared/src/hashing/merkle.ts'
+import { EMBEDDED_Q8 } from '../../../support/embedded-model.ts'
 import { type RandomModel, randomModel } from '../../../support/gguf/random-model.ts'
 import { bpeVocabulary, sentencePieceVocabulary } from '../../../support/gguf/vocabularies.ts'
 
-const EMBEDDED = new URL('../../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname
 const options = { planes: DEFAULT_PLANES }
 
 let folder: string
@@ -131,7 +131,7 @@ async function checkBundle(gguf: string, root: string): Promise<Manifest> {
 describe('importing a model', () => {
   it('keeps every weight of the embedded model to half a step, and its tokenizer and frame', async () => {
     const steps: string[] = []
-    const root = await importGguf(EMBEDDED, store.folder, {
+    const root = await importGguf(EMBEDDED_Q8, store.folder, {
       ...options,
       onProgress: p => {
         expect(p.done).toBeLessThanOrEqual(p.total)
@@ -139,7 +139,7 @@ describe('importing a model', () => {
       },
     })
     expect(steps).toEqual(['reading', 'probing', 'writing'])
-    const manifest = await checkBundle(EMBEDDED, root)
+    const manifest = await checkBundle(EMBEDDED_Q8, root)
     expect(manifest).toMatchObject({
       machine: 1,
       name: 'Apus Dictionary 2.8M',
@@ -207,7 +207,7 @@ describe('importing a model', () => {
       f16: '5b4SqCy4oP_vxKw1bMSx3Mn7zLgF3OmXG35GOSWMSgs',
     }
     for (const [type, root] of Object.entries(roots))
-      expect(await importGguf(EMBEDDED.replace('q8_0', type), store.folder, options), type).toBe(root)
+      expect(await importGguf(EMBEDDED_Q8.replace('q8_0', type), store.folder, options), type).toBe(root)
   })
 
   it('turns half-split pairs into neighbours', async () => {

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Digest, JobId } from '@apus/shared/protocol'
 import fc from 'fast-check'
@@ -90,7 +91,7 @@ describe('the journal', () => {
   it('meets a real limit of the operating system: a clear code, and every record that was acknowledged', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'apus-journal-'))
     try {
-      const script = new URL('../../../support/fill-journal.ts', import.meta.url).pathname
+      const script = fileURLToPath(new URL('../../../support/fill-journal.ts', import.meta.url))
       const command = `ulimit -f 4 && exec "${process.execPath}" "${script}" "${join(folder, 'journal.log')}"`
       const { stdout } = await promisify(execFile)('bash', ['-c', command])
       const { code, full, written, found } = JSON.parse(stdout)

@@ -4,6 +4,7 @@ import { createTokenizer, ggufVocabulary, type Vocabulary } from '@apus/shared/t
 import { describe, expect, it } from 'vitest'
 import { withGguf } from '../../../../node/src/models/gguf/read-gguf.ts'
 import { preTokenize } from '../../../../shared/src/tokenizer/pre-tokenizer.ts'
+import { EMBEDDED_Q8 } from '../../../support/embedded-model.ts'
 import { randomText } from '../../../support/gguf/text-corpus.ts'
 import { BPE_CONTROLS, bpeVocabulary, sentencePieceVocabulary } from '../../../support/gguf/vocabularies.ts'
 import { seededRandom } from '../../../support/random.ts'
@@ -19,11 +20,7 @@ const fromEntries = (
     ]),
   )
 
-const embedded = (): Promise<Vocabulary> =>
-  withGguf(
-    new URL('../../../../shared/models/apus-dictionary-2.8m.q8_0.gguf', import.meta.url).pathname,
-    async gguf => ggufVocabulary(gguf.metadata),
-  )
+const embedded = (): Promise<Vocabulary> => withGguf(EMBEDDED_Q8, async gguf => ggufVocabulary(gguf.metadata))
 
 const codeOf = (act: () => unknown): string | undefined => {
   try {
