@@ -73,7 +73,7 @@ const ROOMS: readonly House[] = [
       ['demonstration'],
       ['network.ts'],
       ['miners', 'embedded-model.ts'],
-      ['child.ts', 'parameters.ts', 'redis.ts', 'wallets.ts'],
+      ['child.ts', 'parameters.ts', 'redis.ts', 'shell-word.ts', 'wallets.ts'],
     ],
   },
 ]
