@@ -1,14 +1,7 @@
 import type { AoClient } from '@apus/shared/ao'
 import { type Clock, type Logger, systemClock } from '@apus/shared/kit'
 import { NetworkClient } from '@apus/shared/network'
-import {
-  Commitments,
-  createHost,
-  type HostOptions,
-  type NodeKey,
-  Registrations,
-  Requests,
-} from '@apus/shared/p2p'
+import { type HostOptions, joinNetwork, type NodeKey } from '@apus/shared/p2p'
 import {
   type Address,
   ENDED,
@@ -96,25 +89,19 @@ async function open(
 ): Promise<Ready> {
   const { network } = config
   const metrics = new CoordinatorMetrics()
-  const registrations = new Registrations(network, clock)
   const feed = new WatchedFeed(ao, config, clock, log)
   const { mirror } = feed
 
-  const host = await createHost({ ...config.peers, network, key, log })
-  onStop(() => host.stop())
-  const requests = new Requests(host)
-  onStop(() => requests.stop())
-  const commitments = new Commitments({
-    host,
-    requests,
+  const joined = await joinNetwork({
+    ...config.peers,
+    network,
+    key,
+    log,
     clock,
-    facts: {
-      registration: miner => registrations.peerOf(miner),
-      seated: (job, miner) => mirror.jobs.get(job)?.seats.some(seat => seat.miner === miner) ?? false,
-    },
+    seated: (job, miner) => mirror.jobs.get(job)?.seats.some(seat => seat.miner === miner) ?? false,
   })
-  await commitments.start()
-  onStop(() => commitments.stop())
+  onStop(() => joined.stop())
+  const { host, requests, registrations, commitments } = joined
   const commitmentsSeen = (job: JobId): ReadonlySet<Address> =>
     new Set(commitments.ofJob(job).map(signed => signed.miner))
 
@@ -136,7 +123,7 @@ async function open(
   const client = new NetworkClient(ao, config)
   const keeper = new RoundKeeper({
     jobs: () => mirror.jobs.values(),
-    clock: () => feed.clock,
+    clock: feed.clock,
     commitmentsSeen,
     tick: async () => {
       await client.tick(TICK_LIMIT)

@@ -1,17 +1,17 @@
 #!/usr/bin/env node
 import { randomBytes } from 'node:crypto'
-import { open, readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { connectAo } from '@apus/shared/ao'
 import { createWallet, loadWallet, saveWallet, type Wallet } from '@apus/shared/arweave'
 import {
-  ApusError,
   createLogger,
   describeError,
   errorCode,
   type Logger,
   readConfigFile,
+  readKeyFile,
   Secret,
+  writeKeyFile,
 } from '@apus/shared/kit'
 import { NODE_KEY_BYTES, type NodeKey, nodeKey } from '@apus/shared/p2p'
 import { Command } from 'commander'
@@ -84,18 +84,9 @@ async function openWallet(path: string): Promise<Wallet> {
 }
 
 async function openKey(path: string): Promise<NodeKey> {
-  const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === 'ENOENT') return undefined
-    throw new ApusError('key-missing', `The node key ${path} cannot be read.`, { cause })
-  })
-  if (text !== undefined) return nodeKey(new Uint8Array(Buffer.from(text.trim(), 'base64url')))
+  const kept = await readKeyFile(path)
+  if (kept !== undefined) return nodeKey(kept)
   const seed = randomBytes(NODE_KEY_BYTES)
-  const file = await open(path, 'wx', 0o600)
-  try {
-    await file.writeFile(`${seed.toString('base64url')}\n`)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
+  await writeKeyFile(path, seed)
   return nodeKey(seed)
 }

@@ -2,13 +2,14 @@ import type { AoClient } from '@apus/shared/ao'
 import { type Clock, describeError, errorCode, type Logger } from '@apus/shared/kit'
 import { type ChangeListener, type FeedClient, NetworkFeed, type NetworkMirror } from '@apus/shared/network'
 import type { ProcessId } from '@apus/shared/protocol'
-import type { ClockSeen } from '@apus/shared/rounds'
+import { type ClockSeen, seenClock } from '@apus/shared/rounds'
 
 /** The network process as followed from here, and how well it can be followed. */
 export class WatchedFeed {
   readonly #feed: NetworkFeed
   readonly #time: Clock
-  #clock: ClockSeen | undefined
+  /** The network's clock and when it arrived; undefined until the first publication. */
+  readonly clock: () => ClockSeen | undefined
   #readAt: number | undefined
   #caughtUp = false
   #stopped = false
@@ -41,17 +42,11 @@ export class WatchedFeed {
         },
       },
     )
-    this.#feed.onChange(change => {
-      if (change.kind === 'clock') this.#clock = { ...change.clock, seenAt: time.now() }
-    })
+    this.clock = seenClock(this.#feed, time)
   }
 
   get mirror(): NetworkMirror {
     return this.#feed.mirror
-  }
-
-  get clock(): ClockSeen | undefined {
-    return this.#clock
   }
 
   get caughtUp(): boolean {

@@ -1,14 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createLogger } from '@apus/shared/kit'
-import {
-  Commitments,
-  createHost,
-  type Host,
-  type HostOptions,
-  type NodeKey,
-  nodeKey,
-  Requests,
-} from '@apus/shared/p2p'
+import { type Host, type HostOptions, type NodeKey, nodeKey, Requests } from '@apus/shared/p2p'
 import {
   type Address,
   type Digest,
@@ -17,6 +9,8 @@ import {
   type SignedCommitment,
   signCommitment,
 } from '@apus/shared/protocol'
+import { Commitments } from '../../shared/src/p2p/commitments.ts'
+import { createHost } from '../../shared/src/p2p/host.ts'
 
 export const randomId = <T extends string>(): T => randomBytes(32).toString('base64url') as T
 

@@ -1,3 +1,4 @@
+import { backoff } from '@apus/shared/kit'
 import type { Address, JobId, JobView, SeatView } from '@apus/shared/protocol'
 import type { HandedOut, HandOut } from './job-board.ts'
 import type { Task } from './task.ts'
@@ -48,4 +49,4 @@ function leaseAfter(answer: Answer, attempt: number): HandedOut {
   }
 }
 
-const pauseAfter = (attempt: number): number => Math.min(FIRST_PAUSE_MS * 2 ** (attempt - 1), LEASE_MS)
+const pauseAfter = (attempt: number): number => backoff(attempt, FIRST_PAUSE_MS, LEASE_MS)

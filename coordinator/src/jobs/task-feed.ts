@@ -1,4 +1,4 @@
-import { type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared/kit'
+import { backoff, type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared/kit'
 import type { HandOut, JobBoard } from './job-board.ts'
 import type { Task } from './task.ts'
 
@@ -90,7 +90,7 @@ export class TaskFeed {
 
   #failed(error: unknown): void {
     this.#failures += 1
-    this.#retryAt = this.#time.now() + Math.min(FIRST_RETRY_MS * 2 ** (this.#failures - 1), LONGEST_RETRY_MS)
+    this.#retryAt = this.#time.now() + backoff(this.#failures, FIRST_RETRY_MS, LONGEST_RETRY_MS)
     const fields = { code: errorCode(error), reason: describeError(error) }
     if (this.#failures === 1) this.#log.warn(fields, 'The job board does not answer; trying until it does.')
     else this.#log.debug(fields, 'The job board still does not answer.')

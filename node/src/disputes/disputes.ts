@@ -7,7 +7,7 @@ import {
   SeatAnswers,
 } from '@apus/shared/dispute'
 import { fromBase64 } from '@apus/shared/hashing'
-import { ApusError, type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared/kit'
+import { ApusError, backoff, type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared/kit'
 import type { RunLeaves } from '@apus/shared/machine'
 import type { NetworkMirror } from '@apus/shared/network'
 import {
@@ -138,7 +138,7 @@ export class Disputes {
     } catch (error) {
       if (signal.aborted) return
       const failures = (this.#attempts.get(key)?.failures ?? 0) + 1
-      const pause = Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), LONGEST_RETRY_MS)
+      const pause = backoff(failures, FIRST_RETRY_MS, LONGEST_RETRY_MS)
       const notBefore = FINAL.has(errorCode(error) ?? '') ? Number.POSITIVE_INFINITY : clock.now() + pause
       this.#attempts.set(key, { notBefore, failures })
       log.warn({ duty: key, reason: describeError(error) }, 'A duty of a dispute could not be done.')

@@ -1,10 +1,9 @@
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { type Wallet, walletOf } from '@apus/shared/arweave'
-import { ApusError, readConfig } from '@apus/shared/kit'
+import { ApusError, readConfig, writeNew } from '@apus/shared/kit'
 import type { NodeKey } from '@apus/shared/p2p'
 import { z } from 'zod'
-import { writeNew } from './home.ts'
 
 /** Work of one guess at a passphrase: 128 MB and about half a second. */
 const SCRYPT = { N: 2 ** 17, r: 8, p: 1, maxmem: 256 * 1024 * 1024 }

@@ -1,9 +1,17 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createWallet, loadWallet, saveWallet, type Wallet } from '@apus/shared/arweave'
-import { ApusError, errorCode, readConfig, readConfigFile } from '@apus/shared/kit'
+import {
+  ApusError,
+  errorCode,
+  readConfig,
+  readConfigFile,
+  readKeyFile,
+  writeKeyFile,
+  writeNew,
+} from '@apus/shared/kit'
 import { NODE_KEY_BYTES, type NodeKey, nodeKey } from '@apus/shared/p2p'
 import { type Settings, settingsSchema } from './settings.ts'
 
@@ -77,15 +85,10 @@ export async function keepWallet(home: Home, settings: Settings, wallet?: Wallet
 /** Errors: `key-missing`, `key-invalid`. */
 export async function readNodeKey(home: Home): Promise<NodeKey> {
   const path = join(home.path, KEY_FILE)
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (cause) {
-    throw new ApusError('key-missing', `The node key ${path} cannot be read; restore it from your backup.`, {
-      cause,
-    })
-  }
-  return nodeKey(new Uint8Array(Buffer.from(text.trim(), 'base64url')))
+  const seed = await readKeyFile(path)
+  if (seed === undefined)
+    throw new ApusError('key-missing', `There is no node key ${path}; restore it from your backup.`)
+  return nodeKey(seed)
 }
 
 /** Keeps the seed given, or a new one. Errors: `key-exists`. */
@@ -94,21 +97,6 @@ export async function keepNodeKey(
   seed: Uint8Array = randomBytes(NODE_KEY_BYTES),
 ): Promise<NodeKey> {
   const key = nodeKey(seed)
-  const path = join(home.path, KEY_FILE)
-  const text = `${Buffer.from(seed).toString('base64url')}\n`
-  await writeNew(path, text, 'key-exists', `${path} exists and is never overwritten.`)
+  await writeKeyFile(join(home.path, KEY_FILE), seed)
   return key
-}
-
-/** Writes a file that must not exist yet, for its owner only, and waits for the disk. */
-export async function writeNew(path: string, text: string, code: string, message: string): Promise<void> {
-  const file = await open(path, 'wx', 0o600).catch(cause => {
-    throw new ApusError(code, message, { cause })
-  })
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
 }

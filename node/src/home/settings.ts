@@ -1,4 +1,5 @@
 import { aoConfigSchema } from '@apus/shared/ao'
+import { peerSettings } from '@apus/shared/p2p'
 import { processId } from '@apus/shared/protocol'
 import { z } from 'zod'
 
@@ -7,10 +8,6 @@ export const ENGINE_NAMES = ['cpu', 'webgpu', 'llama-cpp'] as const
 export type EngineName = (typeof ENGINE_NAMES)[number]
 
 const url = z.url({ protocol: /^https?$/ })
-const multiaddr = z
-  .string()
-  .regex(/^\/(ip4|ip6|dns4|dns6|dns|dnsaddr)\//, 'must be a multiaddr such as /ip4/0.0.0.0/tcp/4001')
-
 /** `config.json` of a miner's home. Unknown fields are refused: a misspelt setting must not be silently ignored. */
 export const settingsSchema = z.strictObject({
   /** The network process and its token. */
@@ -22,17 +19,8 @@ export const settingsSchema = z.strictObject({
   models: z
     .array(z.strictObject({ path: z.string().min(1), engine: z.enum(ENGINE_NAMES).default('cpu') }))
     .default([]),
-  peers: z
-    .strictObject({
-      /** A miner needs no open port: it dials its bootstrap peers, and they talk back over that connection. */
-      listen: z.array(multiaddr).default(['/ip4/127.0.0.1/tcp/0']),
-      announce: z.array(multiaddr).optional(),
-      bootstrap: z.array(multiaddr).default([]),
-      relay: z.enum(['none', 'client', 'server']).default('none'),
-      sharedAddresses: z.array(z.union([z.ipv4(), z.ipv6()])).default([]),
-      checkReachability: z.boolean().default(false),
-    })
-    .prefault({}),
+  /** A miner needs no open port: it dials its bootstrap peers, and they talk back over that connection. */
+  peers: peerSettings('/ip4/127.0.0.1/tcp/0'),
   /** Wallet file, relative to the home. */
   wallet: z.string().min(1).default('wallet.json'),
   /** Loopback port for `/health`, `/status` and `/metrics`; 0 takes a free one, null opens none. */

@@ -1,19 +1,16 @@
 import { ApusError, type Clock, type Logger, systemClock } from '@apus/shared/kit'
 import {
-  Commitments,
-  createHost,
   fetchTrace,
   type Host,
   type HostOptions,
+  joinNetwork,
   type NodeKey,
-  Registrations,
-  Requests,
   serveAnswers,
   serveTraces,
   tasksProtocol,
 } from '@apus/shared/p2p'
-import { type Address, type ClockView, ENDED, type JobId, type ModelId } from '@apus/shared/protocol'
-import { RoundKeeper } from '@apus/shared/rounds'
+import { type Address, ENDED, type JobId, type ModelId } from '@apus/shared/protocol'
+import { type ClockSeen, RoundKeeper, seenClock } from '@apus/shared/rounds'
 import { Disputes } from '../disputes/disputes.ts'
 import { Replays } from '../disputes/replays.ts'
 import { type AnswerStore, openAnswerStore } from '../work/answer-store.ts'
@@ -111,26 +108,20 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
     await answers.tidy(clock.now())
     const leaves = await openLeafStore(options.leaves)
     await leaves.tidy(clock.now())
-    const hostOptions = { ...options.peers, network: network.network, key, log }
-    const host = opened(await createHost(hostOptions), h => h.stop())
-    const requests = opened(new Requests(host), r => r.stop())
-    const registrations = new Registrations(network.network, clock)
-    const commitments = opened(
-      new Commitments({
-        host,
-        requests,
+    const { host, requests, registrations, commitments } = opened(
+      await joinNetwork({
+        ...options.peers,
+        network: network.network,
+        key,
+        log,
         clock,
-        facts: {
-          registration: miner => registrations.peerOf(miner),
-          seated: (job, miner) => {
-            const known = feed.mirror.jobs.get(job)
-            return known !== undefined && seatOf(known, miner) !== undefined
-          },
+        seated: (job, miner) => {
+          const known = feed.mirror.jobs.get(job)
+          return known !== undefined && seatOf(known, miner) !== undefined
         },
       }),
-      c => c.stop(),
+      joined => joined.stop(),
     )
-    await commitments.start()
     const metrics = new WorkMetrics()
     const prompts = {
       published: async (job: JobId) =>
@@ -183,6 +174,7 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       clock,
       log,
     })
+    const networkClock = seenClock(feed, clock)
     opened(feed, f => f.stop())
     await feed.start()
     // Only now: what the feed told while it caught up was history.
@@ -192,7 +184,7 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       work.take(change.job)
       if (ENDED.includes(change.job.state)) commitments.forget(change.job.id)
     })
-    const keeper = opened(ownRounds(parts, clock), k => k.stop())
+    const keeper = opened(ownRounds(parts, networkClock, clock), k => k.stop())
     feed.onChange(() => keeper.look())
     keeper.start()
     opened(disputes, d => d.stop())
@@ -265,19 +257,17 @@ async function serveListed({ network, feed, models, log }: MinerParts): Promise<
 }
 
 /** Keeps the rounds of this miner's seats, and the draws of jobs it could get, going when no coordinator does. */
-function ownRounds({ me, network, feed, models, log }: MinerParts, time: Clock): RoundKeeper {
-  let seen: { readonly clock: ClockView; readonly at: number } | undefined
+function ownRounds(
+  { me, network, feed, models, log }: MinerParts,
+  clock: () => ClockSeen | undefined,
+  time: Clock,
+): RoundKeeper {
   return new RoundKeeper({
     jobs: () =>
       [...feed.mirror.jobs.values()].filter(
         job => seatOf(job, me) !== undefined || (job.state === 'submitted' && models.has(job.model)),
       ),
-    clock: () => {
-      const { clock } = feed.mirror
-      if (clock === undefined) return undefined
-      if (seen?.clock !== clock) seen = { clock, at: time.now() }
-      return { ...clock, seenAt: seen.at }
-    },
+    clock,
     commitmentsSeen: () => NOBODY,
     tick: () => network.tick(),
     dispatch: () => {},

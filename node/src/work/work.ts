@@ -1,4 +1,4 @@
-import { ApusError, type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared/kit'
+import { ApusError, backoff, type Clock, describeError, errorCode, type Logger, Loop } from '@apus/shared/kit'
 import type { NodeKey } from '@apus/shared/p2p'
 import {
   type Address,
@@ -365,9 +365,8 @@ export class Work {
   }
 
   #backOff(hand: JobInHand): void {
-    const pause = Math.min(FIRST_RETRY_MS * 2 ** hand.failures, LONGEST_RETRY_MS)
     hand.failures++
-    hand.notBefore = this.#parts.clock.now() + pause
+    hand.notBefore = this.#parts.clock.now() + backoff(hand.failures, FIRST_RETRY_MS, LONGEST_RETRY_MS)
   }
 }
 

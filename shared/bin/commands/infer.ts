@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { ApusError } from '../../src/kit/errors.ts'
 import { systemClock } from '../../src/kit/time.ts'
+import { fetchLongAnswer } from '../../src/network/fetch-long-answer.ts'
 import { Requester } from '../../src/network/requester.ts'
 import type { ModelId } from '../../src/protocol/identity.ts'
 import { parseFraction, parseModel, parseWhole } from './arguments.ts'
@@ -54,9 +55,10 @@ async function infer(prompt: string, options: InferOptions, command: Command): P
     ...(options.raw ? { format: 'raw' as const } : {}),
   })
   if (!json) console.error(`job ${id}`)
-  const { job, text, id: stored } = await requester.answer(id, undefined, showState)
+  const { job, text } = await requester.answer(id, undefined, showState)
   showState('')
-  print(command, { answer: text, answerId: stored, job }, [text ?? `(stored on Arweave: ${stored})`])
+  const answer = text ?? (await fetchLongAnswer(client, job, file.bootstrap))
+  print(command, { answer, job }, [answer])
   if (!json) console.error(`${job.agreed?.seats} of ${job.seats.length} seats agree`)
 }
 

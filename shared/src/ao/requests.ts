@@ -1,3 +1,4 @@
+import { backoff } from '../kit/backoff.ts'
 import { ApusError } from '../kit/errors.ts'
 import { sleep } from '../kit/time.ts'
 import { type AoResult, rawResultSchema } from './ao-client.ts'
@@ -13,7 +14,7 @@ export async function retrying<T>(attempts: number, call: () => Promise<T>): Pro
       return await call()
     } catch (error) {
       if (!(error instanceof ApusError && error.retry) || attempt >= attempts) throw error
-      await sleep(Math.min(FIRST_PAUSE_MS * 2 ** (attempt - 1), LONGEST_PAUSE_MS))
+      await sleep(backoff(attempt, FIRST_PAUSE_MS, LONGEST_PAUSE_MS))
     }
   }
 }

@@ -1,6 +1,8 @@
+export { backoff } from './backoff.ts'
 export { readConfig, readConfigFile, Secret } from './config.ts'
 export { allowDashedIds } from './dashed-ids.ts'
 export { ApusError, describeError, errorCode } from './errors.ts'
+export { readKeyFile, writeKeyFile, writeNew } from './key-file.ts'
 export { createLogger, type Logger } from './logger.ts'
 export { Loop } from './loop.ts'
 export { raceAbort } from './race-abort.ts'

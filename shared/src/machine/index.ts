@@ -15,6 +15,7 @@ export { gumbel, jobNoise, type NoiseKey } from './sampler.ts'
 export { cosine, exp2n, log2q, philox, rsqrt, sigmoid, sine } from './scalars.ts'
 export {
   A8_BLOCK,
+  CHECKPOINT_BYTES,
   GROUP,
   LEAF_VALUES,
   MAX_PIECE_BYTES,

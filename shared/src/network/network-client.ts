@@ -17,6 +17,8 @@ import {
   type ModelView,
   minerView,
   modelView,
+  type ParametersView,
+  parametersView,
   type TotalsView,
   totalsView,
 } from '../protocol/views.ts'
@@ -181,6 +183,15 @@ export class NetworkClient {
   job = (id: JobId): Promise<JobView | undefined> => this.#read(`jobs/${id}`, jobView)
   miner = (address: Address): Promise<MinerView | undefined> => this.#read(`miners/${address}`, minerView)
   model = (id: ModelId): Promise<ModelView | undefined> => this.#read(`models/${id}`, modelView)
+  /** The tunables that the network was deployed with. Errors: `network-unknown`. */
+  async parameters(): Promise<ParametersView> {
+    const found = await this.#read('parameters', parametersView)
+    if (found) return found
+    throw new ApusError(
+      'network-unknown',
+      `The process ${this.network} publishes no parameters of a network.`,
+    )
+  }
   totals = (): Promise<TotalsView | undefined> => this.#read('totals', totalsView)
 
   /** Units in an address's account with the network. */

@@ -9,14 +9,11 @@ import type { JobRequest, NetworkClient } from './network-client.ts'
 const POLL_MS = 150
 /** A deposit is two messages between processes. */
 const DEPOSIT_TIMEOUT_MS = 60_000
-/** The contract's own default; a requester who wants another number says so. */
-const DEFAULT_REDUNDANCY = 3
 
 export interface Answer {
   readonly job: JobView
-  /** Absent when the answer is kept elsewhere (`id`). */
+  /** Absent when the answer is too large for AO: `fetchLongAnswer` has it from its miners. */
   readonly text: string | undefined
-  readonly id: string | undefined
 }
 
 export interface RequesterOptions {
@@ -25,9 +22,9 @@ export interface RequesterOptions {
 }
 
 /** The most a job can cost, in units: every seat at full length, and one audit seat where faults are provable. */
-export function priceOf(model: ModelView, request: Pick<JobRequest, 'maxTokens' | 'redundancy'>): bigint {
-  const seat = BigInt(model.basePrice) + BigInt(model.tokenPrice) * BigInt(request.maxTokens)
-  return seat * BigInt((request.redundancy ?? DEFAULT_REDUNDANCY) + (model.verifiable ? 1 : 0))
+export function priceOf(model: ModelView, maxTokens: number, redundancy: number): bigint {
+  const seat = BigInt(model.basePrice) + BigInt(model.tokenPrice) * BigInt(maxTokens)
+  return seat * BigInt(redundancy + (model.verifiable ? 1 : 0))
 }
 
 /** Asks questions for one wallet: fills its account, submits, waits for the answer. */
@@ -47,7 +44,8 @@ export class Requester {
     if (!model) throw new ApusError('unknown-model', `No model ${request.model} is listed on this network.`)
     if (request.maxTokens > model.maxContext)
       throw new ApusError('bad-tag', `The model holds ${model.maxContext} tokens, so no longer answer fits.`)
-    await this.#fund(priceOf(model, request))
+    const redundancy = request.redundancy ?? (await this.#client.parameters()).redundancy
+    await this.#fund(priceOf(model, request.maxTokens, redundancy))
     return this.#client.submitJob(request)
   }
 
@@ -65,7 +63,7 @@ export class Requester {
       }
       if (job?.agreed) {
         const answer = await this.#client.answer(id)
-        if (answer) return { job, text: answer.text, id: answer.id }
+        if (answer) return { job, text: answer.text }
       }
       if (job && ENDED.includes(job.state)) {
         throw new ApusError(

@@ -36,4 +36,4 @@ export {
 export { MAX_PENALTY_WINDOW, Q16_ONE, type SamplerSettings } from './sampler.ts'
 export { type SignedCommitment, signBinding, signCommitment } from './signed-commitment.ts'
 export { formatApus, parseApus } from './units.ts'
-export type { ClockView, MinerView } from './views.ts'
+export type { MinerView } from './views.ts'

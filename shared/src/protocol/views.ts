@@ -36,6 +36,9 @@ export const modelView = z.object({
   delisted: z.boolean().optional(),
 })
 
+/** Of the tunables published under `parameters`, those that clients go by. */
+export const parametersView = z.object({ redundancy: z.int().min(1) })
+
 /**
  * Published under `totals`. The six pools add up to `held`, which equals the network's token balance but for notices on
  * their way; `burnt` has left the supply.
@@ -66,5 +69,6 @@ export const answerView = z.object({
 export type ClockView = z.infer<typeof clockView>
 export type MinerView = z.infer<typeof minerView>
 export type ModelView = z.infer<typeof modelView>
+export type ParametersView = z.infer<typeof parametersView>
 export type TotalsView = z.infer<typeof totalsView>
 export type AnswerView = z.infer<typeof answerView>

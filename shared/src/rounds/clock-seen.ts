@@ -1,3 +1,6 @@
+import type { Clock } from '../kit/time.ts'
+import type { ClockView } from '../protocol/views.ts'
+
 /** One message advances network time by at most this much (ms): the rule of the network contract. */
 export const MAX_CLOCK_STEP_MS = 120_000
 /** How far the scheduler's clock may be ahead of ours (ms); NTP keeps machines well within it. */
@@ -11,6 +14,19 @@ export interface ClockSeen {
   readonly timestamp: number
   /** Our wall time when the publication arrived. */
   readonly seenAt: number
+}
+
+interface ClockFeed {
+  onChange(listener: (change: { readonly kind: string; readonly clock?: ClockView }) => void): void
+}
+
+/** Follows the clock that a feed tells of; what it gives is undefined until the first publication. */
+export function seenClock(feed: ClockFeed, time: Clock): () => ClockSeen | undefined {
+  let seen: ClockSeen | undefined
+  feed.onChange(({ clock }) => {
+    if (clock) seen = { ...clock, seenAt: time.now() }
+  })
+  return () => seen
 }
 
 /**

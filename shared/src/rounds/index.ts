@@ -1,3 +1,3 @@
-export type { ClockSeen } from './clock-seen.ts'
+export { type ClockSeen, seenClock } from './clock-seen.ts'
 export type { TickReason } from './next-move.ts'
 export { RoundKeeper } from './round-keeper.ts'

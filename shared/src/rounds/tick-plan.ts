@@ -1,3 +1,4 @@
+import { backoff } from '../kit/backoff.ts'
 import type { JobId } from '../protocol/identity.ts'
 import type { JobState, JobView } from '../protocol/job.ts'
 import type { Move, TickReason } from './next-move.ts'
@@ -51,7 +52,7 @@ export function watch(job: JobView, before: Watched | undefined, now: number): W
 }
 
 export const pauseAfter = (times: number): number =>
-  times === 0 ? 0 : Math.min(FIRST_PAUSE_MS * 2 ** (times - 1), LONGEST_PAUSE_MS)
+  times === 0 ? 0 : backoff(times, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
 
 /**
  * The one next tick that serves all jobs, not before `earliest` (wall ms), or undefined when there are none; `patienceMs`
