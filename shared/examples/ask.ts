@@ -1,14 +1,9 @@
 // Asks a question and prints the answer, through the doors of @apus/shared.
-import { connectAo } from '../src/ao/connect-ao.ts'
-import { loadWallet } from '../src/arweave/wallet.ts'
-import { ApusError } from '../src/kit/errors.ts'
-import { systemClock } from '../src/kit/time.ts'
-import { fetchLongAnswer } from '../src/network/fetch-long-answer.ts'
-import { NetworkClient } from '../src/network/network-client.ts'
-import { readNetworkFile } from '../src/network/network-file.ts'
-import { Requester } from '../src/network/requester.ts'
-import { address } from '../src/protocol/identity.ts'
-import { formatApus } from '../src/protocol/units.ts'
+import { connectAo } from '@apus/shared/ao'
+import { loadWallet } from '@apus/shared/arweave'
+import { ApusError, systemClock } from '@apus/shared/kit'
+import { fetchLongAnswer, NetworkClient, Requester, readNetworkFile } from '@apus/shared/network'
+import { address, formatApus } from '@apus/shared/protocol'
 
 const { APUS_NETWORK = 'network.json', APUS_WALLET = 'wallet.json' } = process.env
 const [question = 'What is a volcano?', networkFile = APUS_NETWORK, walletFile = APUS_WALLET] =

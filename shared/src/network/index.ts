@@ -1,3 +1,4 @@
+export { fetchLongAnswer } from './fetch-long-answer.ts'
 export { fetchProof, keepRecord } from './fetch-proof.ts'
 export { NetworkClient } from './network-client.ts'
 export { type ChangeListener, type FeedClient, NetworkFeed } from './network-feed.ts'
