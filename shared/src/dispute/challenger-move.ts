@@ -6,7 +6,7 @@ import { ApusError } from '../kit/errors.ts'
 import { checkpointLeaf } from '../machine/digests.ts'
 import { pieceAddress } from '../machine/layout.ts'
 import { pairPlace } from '../machine/pages.ts'
-import { operationsOfStage, planStage } from '../machine/plan.ts'
+import { planStage } from '../machine/plan.ts'
 import { PAGE_ROWS } from '../machine/sizes.ts'
 import type { Operation } from '../machine/steps.ts'
 import { digestOfLeaves, valueLeaf } from '../machine/value-tree.ts'
@@ -14,6 +14,7 @@ import { type DisputeView, LEVEL_STEP } from '../protocol/dispute.ts'
 import type { Replay } from '../replay/replay.ts'
 import { stageValues } from '../replay/stage-values.ts'
 import { stageDigests } from './accused-answer.ts'
+import { shownOperations } from './answer-rules.ts'
 import { type DisputeMessage, proven } from './message.ts'
 import { brokenCheckpoint } from './one-message-proof.ts'
 import { type Accused, stepInputs, tokenAt } from './step-inputs.ts'
@@ -198,12 +199,7 @@ function pickOperation(view: DisputeView, run: Replay, accused: Accused): Disput
 /** What the accused says of a stage's operations: by itself, or with all of the position. */
 function saidOperations(run: Replay, { answers }: Accused, position: number, stage: number) {
   const own = answers.operations(position, stage)
-  if (own) return own
-  const { operations, digests, advice } = answered(answers.stages(position))
-  return {
-    digests: operationsOfStage(run.terms, position, stage, answered(operations)),
-    advice: stage === digests.length - 1 ? advice : undefined,
-  }
+  return own ?? answered(shownOperations(run.terms, position, answered(answers.stages(position)))?.[stage])
 }
 
 /** The first operation that does not follow from what the accused says of those before it. */
