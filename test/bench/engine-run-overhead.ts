@@ -1,5 +1,4 @@
-import { encodeCheckpoint, residualDigest } from '@apus/shared/machine'
-import { pageLeaf } from '../../shared/src/machine/digests.ts'
+import { encodeCheckpoint, pageLeaf, residualDigest } from '../../shared/src/machine/digests.ts'
 import { openMachine, timedRun } from './engine-machine.ts'
 import { type RunnerOrder, SHORT_PROMPT, takeTurns } from './engine-turns.ts'
 

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { proven } from '../../shared/src/dispute/message.ts'
 import { stepInputs } from '../../shared/src/dispute/step-inputs.ts'
 import { planStage, stageCount } from '../../shared/src/machine/plan.ts'
-import { stageValues } from '../../shared/src/replay/stage-values.ts'
+import { DisputedStage } from '../../shared/src/replay/disputed-stage.ts'
 import { APUS, addressOf } from '../support/contracts.ts'
 import { BASE_PRICE, TOKEN_PRICE } from '../support/contracts-cast.ts'
 import { inApus, Purses, printTable } from '../support/dispute/docket.ts'
@@ -71,13 +71,9 @@ const towards =
         ...(view.stage === undefined ? { Stage: stage } : {}),
         Operation: operation,
       })
-    const run = from.honest
-    const position = view.position ?? 0
-    const values = stageValues(run, position, stage, undefined)
-    const chunk = planStage(run.terms, position, stage)[operation]!.chunk(0)
-    const said = from.said(view.accused)
-    const shown = { result: accused.result, answers: said }
-    const inputs = stepInputs(run, shown, { position, stage, shown: view.pages }, values, chunk)
+    const disputed = new DisputedStage(from.honest, view.position ?? 0, stage)
+    const shown = { result: accused.result, answers: from.said(view.accused) }
+    const inputs = stepInputs(disputed, shown, view.pages, disputed.plan[operation]!.chunk(0))
     return {
       ...pick(view, 'Prove-Step', { Chunk: 0 }),
       data: {

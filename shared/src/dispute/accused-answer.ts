@@ -1,11 +1,10 @@
 import { toBase64, toHashes } from '../hashing/bytes.ts'
 import { wholeTree } from '../hashing/known-tree.ts'
 import { ApusError } from '../kit/errors.ts'
-import { pieceLeaf } from '../machine/digests.ts'
-import { planStage, stageCount } from '../machine/plan.ts'
 import { choosesAt } from '../machine/plan-parts.ts'
-import { digestOfLeaves, valueLeaf } from '../machine/value-tree.ts'
+import { valueLeaf } from '../machine/value-tree.ts'
 import type { DisputeView } from '../protocol/dispute.ts'
+import { DisputedStage, stagesAt } from '../replay/disputed-stage.ts'
 import type { Replay } from '../replay/replay.ts'
 import { type DisputeMessage, proven } from './message.ts'
 import { type DisputeTree, leavesOfTree, shownNodes, showsOperations } from './trees.ts'
@@ -21,6 +20,7 @@ export function accusedAnswer(view: DisputeView, run: Replay): DisputeMessage {
     about: DisputeMessage['tags'] = {},
   ): DisputeMessage => ({ action, tags: { Dispute: view.id, ...about }, data })
   const { position, stage, operation } = view
+  const disputed = () => new DisputedStage(run, due(position), due(stage))
   const place = { Job: view.job, Position: String(position) }
   switch (view.moves?.[0]) {
     case 'Answer-Level':
@@ -30,12 +30,12 @@ export function accusedAnswer(view: DisputeView, run: Replay): DisputeMessage {
     case 'Answer-Stages':
       return answer('Answer-Stages', stagesOf(run, due(position)), place)
     case 'Answer-Operations':
-      return answer('Answer-Operations', operationsOf(run, due(position), due(stage)), {
+      return answer('Answer-Operations', operationsOf(disputed()), {
         ...place,
         Stage: String(stage),
       })
     case 'Answer-Chunks':
-      return answer('Answer-Chunks', chunksOf(run, due(position), due(stage), due(operation)))
+      return answer('Answer-Chunks', chunksOf(disputed(), due(operation)))
     default:
       throw unanswerable()
   }
@@ -66,66 +66,35 @@ function pagesOf(run: Replay, pair: number) {
 }
 
 function stagesOf(run: Replay, position: number) {
-  const digests = toHashes(stageDigests(run, position))
-  const operations = allOperationsOf(run, position)
-  if (!choosesAt(run.terms, position)) return { digests, ...operations }
+  const stages = stagesAt(run, position)
+  const shown = showsOperations(run.terms, position)
+    ? { operations: toHashes(stages.flatMap(digestsOf)), ...adviceOf(due(stages.at(-1))) }
+    : {}
+  const answer = { digests: toHashes(stages.map(stage => due(stage.digest))), ...shown }
+  if (!choosesAt(run.terms, position)) return answer
   const i = position - run.terms.promptLength + 1
   const checkpoints = wholeTree(leavesOfTree(run, 'checkpoints'))
-  const pieces = wholeTree(run.pieces.map(pieceLeaf))
+  const pieces = wholeTree(leavesOfTree(run, 'answer'))
   return {
-    digests,
-    ...operations,
+    ...answer,
     checkpoint: proven(due(run.checkpoints[i]), due(checkpoints.path(i))),
     piece: proven(due(run.pieces[i]), due(pieces.path(i))),
   }
 }
 
-/** The operations of all stages, where one answer holds them. */
-function allOperationsOf(run: Replay, position: number) {
-  if (!showsOperations(run.terms, position)) return {}
-  const stages = Array.from({ length: stageCount(run.terms, position) }, (_, stage) => stage)
-  return {
-    operations: toHashes(stages.flatMap(stage => operationDigests(run, position, stage))),
-    ...adviceOf(run, position, stages.length - 1),
-  }
-}
+const operationsOf = (stage: DisputedStage) => ({ digests: toHashes(digestsOf(stage)), ...adviceOf(stage) })
 
-function operationsOf(run: Replay, position: number, stage: number) {
-  return {
-    digests: toHashes(operationDigests(run, position, stage)),
-    ...adviceOf(run, position, stage),
-  }
-}
+const digestsOf = (stage: DisputedStage): Uint8Array[] =>
+  stage.plan.map((_, k) => due(stage.operationDigest(k)))
 
-function adviceOf(run: Replay, position: number, stage: number) {
-  const values = run.operations(position, stage)
-  const advice = planStage(run.terms, position, stage).flatMap((operation, k) =>
-    operation.advice ? (values[k] ?? []) : [],
-  )
+function adviceOf(stage: DisputedStage) {
+  const advice = stage.plan.flatMap((operation, k) => (operation.advice ? due(stage.value(k)) : []))
   return advice.length > 0 ? { advice: toBase64(Buffer.concat(advice)) } : {}
 }
 
-function chunksOf(run: Replay, position: number, stage: number, k: number) {
-  const operation = due(planStage(run.terms, position, stage)[k])
-  const leaves = due(run.operations(position, stage)[k])
-  return operation.shown === 'values'
+function chunksOf(stage: DisputedStage, k: number) {
+  const leaves = due(stage.value(k))
+  return due(stage.plan[k]).shown === 'values'
     ? { values: toBase64(Buffer.concat(leaves)) }
     : { leaves: toHashes(leaves.map(valueLeaf)) }
-}
-
-/** Digests of a stage's operations in the plan's order. */
-export function operationDigests(run: Replay, position: number, stage: number): Uint8Array[] {
-  const values = run.operations(position, stage)
-  return planStage(run.terms, position, stage).map((operation, k) =>
-    digestOfLeaves(operation, due(values[k]).map(valueLeaf)),
-  )
-}
-
-/** Digests of a position's stages: those of their last operations. */
-export function stageDigests(run: Replay, position: number): Uint8Array[] {
-  return Array.from({ length: stageCount(run.terms, position) }, (_, stage) => {
-    const operations = planStage(run.terms, position, stage)
-    const leaves = due(run.operations(position, stage)[operations.length - 1])
-    return digestOfLeaves(due(operations.at(-1)), leaves.map(valueLeaf))
-  })
 }

@@ -6,16 +6,16 @@ import { ApusError } from '../kit/errors.ts'
 import { checkpointLeaf } from '../machine/digests.ts'
 import { pieceAddress } from '../machine/layout.ts'
 import { pairPlace } from '../machine/pages.ts'
-import { operationsOfStage, planStage } from '../machine/plan.ts'
 import { PAGE_ROWS } from '../machine/sizes.ts'
-import type { Operation } from '../machine/steps.ts'
-import { digestOfLeaves, valueLeaf } from '../machine/value-tree.ts'
+import { cutLeaves } from '../machine/steps.ts'
+import { valueLeaf } from '../machine/value-tree.ts'
 import { type DisputeView, LEVEL_STEP } from '../protocol/dispute.ts'
+import { DisputedStage, stagesAt } from '../replay/disputed-stage.ts'
 import type { Replay } from '../replay/replay.ts'
-import { stageValues } from '../replay/stage-values.ts'
-import { stageDigests } from './accused-answer.ts'
+import { shownOperations } from './answer-rules.ts'
 import { type DisputeMessage, proven } from './message.ts'
 import { brokenCheckpoint } from './one-message-proof.ts'
+import type { AnsweredOperations } from './seat-answers.ts'
 import { type Accused, stepInputs, tokenAt } from './step-inputs.ts'
 import { firstLevel, leavesOfTree, shownFirst, treeSize } from './trees.ts'
 
@@ -28,10 +28,36 @@ export function challengerMove(view: DisputeView, run: Replay, accused: Accused)
   const moves = view.moves ?? []
   if (moves.includes('Pick-Node')) return pickNode(view, run, accused)
   if (moves.includes('Pick-Row')) return pickRow(view, run, accused)
-  if (moves.includes('Pick-Stage')) return pickStage(view, run, accused)
-  if (moves.includes('Pick-Operation')) return pickOperation(view, run, accused)
-  if (moves.includes('Prove-Step')) return prove(view, run, accused)
+  if (moves.includes('Pick-Stage') || moves.includes('Pick-Operation') || moves.includes('Prove-Step'))
+    return stepMove(view, run, accused)
   throw nothingToProve()
+}
+
+/** From the position on: the stage that is wrong, in it the operation, in that the chunk, as far as the dispute has come. */
+function stepMove(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
+  const moves = view.moves ?? []
+  const position = answered(view.position)
+  const broken = view.stage === undefined ? answerProof(view, run, accused, position) : undefined
+  if (broken) return broken
+  const linked = linkedStage(view, run)
+  const stage = view.stage ?? wrongStage(run, accused, position, linked)
+  if (moves.includes('Pick-Stage')) return pick(view, 'Pick-Stage', { Stage: stage })
+  const said = saidOperations(run, accused, position, stage)
+  const disputed = new DisputedStage(run, position, stage, said.advice)
+  const operation = view.operation ?? wrongOperation(disputed, said, linked)
+  if (moves.includes('Pick-Operation'))
+    return pick(view, 'Pick-Operation', {
+      ...(view.stage === undefined ? { Stage: stage } : {}),
+      Operation: operation,
+    })
+  const chunk = wrongChunk(view, disputed, accused, operation)
+  const inputs = stepInputs(disputed, accused, view.pages, answered(disputed.plan[operation]).chunk(chunk))
+  return {
+    ...pick(view, 'Prove-Step', { Chunk: chunk }),
+    data: {
+      inputs: inputs.map(({ leaves, path }) => proven(new Uint8Array(Buffer.concat(leaves)), path)),
+    },
+  }
 }
 
 const nothingToProve = () =>
@@ -51,11 +77,13 @@ function answered<T>(value: T | undefined): T {
 const pick = (
   view: DisputeView,
   action: DisputeMessage['action'],
-  tag: string,
-  value: number,
+  places: Readonly<Record<string, number>>,
 ): DisputeMessage => ({
   action,
-  tags: { Dispute: view.id, [tag]: String(value) },
+  tags: {
+    Dispute: view.id,
+    ...Object.fromEntries(Object.entries(places).map(([name, place]) => [name, String(place)])),
+  },
 })
 
 function pickNode(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
@@ -74,7 +102,7 @@ function pickNode(view: DisputeView, run: Replay, accused: Accused): DisputeMess
     return !equalBytes(node, own.node(level, first + i))
   })
   if (at < 0) throw nothingToProve()
-  return pick(view, 'Pick-Node', 'Node', first + at)
+  return pick(view, 'Pick-Node', { Node: first + at })
 }
 
 /** Our own checkpoint, which is the accused's too according to the nodes that it has shown, and breaks a rule there. */
@@ -112,11 +140,14 @@ export const structureProof = (
 })
 
 /** The first row of the shown pair that differs. */
-function wrongRow(run: Replay, accused: Accused, pair: number): number | undefined {
+function pickRow(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
+  const pair = answered(view.pages)
   const { k, v } = answered(accused.answers.pages(pair))
-  return Array.from({ length: PAGE_ROWS }, (_, row) => row).find(
+  const row = Array.from({ length: PAGE_ROWS }, (_, row) => row).find(
     row => !isSameRow(run, 2 * pair, k, row) || !isSameRow(run, 2 * pair + 1, v, row),
   )
+  if (row === undefined) throw nothingToProve()
+  return pick(view, 'Pick-Row', { Row: row })
 }
 
 function isSameRow(run: Replay, index: number, shown: Uint8Array, row: number): boolean {
@@ -124,35 +155,6 @@ function isSameRow(run: Replay, index: number, shown: Uint8Array, row: number): 
   const own = run.page(index)
   const at = PAGE_ROWS + row * bytes
   return own[row] === shown[row] && equalBytes(own.subarray(at, at + bytes), shown.subarray(at, at + bytes))
-}
-
-function pickRow(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
-  const row = wrongRow(run, accused, answered(view.pages))
-  if (row === undefined) throw nothingToProve()
-  return pick(view, 'Pick-Row', 'Row', row)
-}
-
-/** The layer stage of the wrong row by which the dispute came to its position: `link` proves it there. */
-const linkedStage = (view: DisputeView, run: Replay): number | undefined =>
-  view.pages === undefined ? undefined : pairPlace(run, view.pages).layer + 1
-
-function pickStage(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
-  return (
-    answerProof(view, run, accused, answered(view.position)) ??
-    pick(view, 'Pick-Stage', 'Stage', wrongStage(view, run, accused))
-  )
-}
-
-/** The first stage that differs, or that has a wrong row. */
-function wrongStage(view: DisputeView, run: Replay, accused: Accused): number {
-  const position = answered(view.position)
-  const said = answered(accused.answers.stages(position))
-  const own = stageDigests(run, position)
-  const at = own.findIndex((digest, s) => !equalBytes(digest, said.digests[s]))
-  const linked = linkedStage(view, run)
-  const stage = linked !== undefined && (at < 0 || linked < at) ? linked : at
-  if (stage < 0) throw nothingToProve()
-  return stage
 }
 
 /** The accused's checkpoint breaks a rule by itself, or its piece is not that of its token. */
@@ -178,104 +180,65 @@ function answerProof(
   }
 }
 
-function pickOperation(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
-  const position = answered(view.position)
-  const proof = view.stage === undefined ? answerProof(view, run, accused, position) : undefined
-  if (proof) return proof
-  const stage = view.stage ?? wrongStage(view, run, accused)
-  const operation = wrongOperation(view, run, accused, position, stage)
-  if (operation === undefined) throw nothingToProve()
-  return {
-    action: 'Pick-Operation',
-    tags: {
-      Dispute: view.id,
-      ...(view.stage === undefined ? { Stage: String(stage) } : {}),
-      Operation: String(operation),
-    },
-  }
+/** The layer stage of the wrong row by which the dispute came to its position: `link` proves it there. */
+const linkedStage = (view: DisputeView, run: Replay): number | undefined =>
+  view.pages === undefined ? undefined : pairPlace(run, view.pages).layer + 1
+
+/** The first stage that differs, or that has a wrong row. */
+function wrongStage(run: Replay, { answers }: Accused, position: number, linked: number | undefined): number {
+  const said = answered(answers.stages(position))
+  const at = stagesAt(run, position).findIndex(({ digest }, s) => !equalBytes(digest, said.digests[s]))
+  const stage = linked !== undefined && (at < 0 || linked < at) ? linked : at
+  if (stage < 0) throw nothingToProve()
+  return stage
 }
 
 /** What the accused says of a stage's operations: by itself, or with all of the position. */
-function saidOperations(run: Replay, { answers }: Accused, position: number, stage: number) {
-  const own = answers.operations(position, stage)
-  if (own) return own
-  const { operations, digests, advice } = answered(answers.stages(position))
-  return {
-    digests: operationsOfStage(run.terms, position, stage, answered(operations)),
-    advice: stage === digests.length - 1 ? advice : undefined,
-  }
-}
+const saidOperations = (run: Replay, { answers }: Accused, position: number, stage: number) =>
+  answers.operations(position, stage) ??
+  answered(shownOperations(run.terms, position, answered(answers.stages(position)))?.[stage])
 
 /** The first operation that does not follow from what the accused says of those before it. */
 function wrongOperation(
-  view: DisputeView,
-  run: Replay,
-  accused: Accused,
-  position: number,
-  stage: number,
-): number | undefined {
-  const said = saidOperations(run, accused, position, stage)
-  const operations = planStage(run.terms, position, stage)
-  const values = stageValues(run, position, stage, said.advice)
-  const linked = linkedStage(view, run) === stage
-  const at = operations.findIndex((operation, k) => {
-    if (operation.advice) return false
-    if (linked && operation.name === 'link') return true
-    const leaves = values[k]
-    return (
-      leaves === undefined || !equalBytes(digestOfLeaves(operation, leaves.map(valueLeaf)), said.digests[k])
-    )
-  })
-  return at < 0 ? undefined : at
-}
-
-function prove(view: DisputeView, run: Replay, accused: Accused): DisputeMessage {
-  const position = answered(view.position)
-  const stage = answered(view.stage)
-  const k = answered(view.operation)
-  const operation = answered(planStage(run.terms, position, stage)[k])
-  const values = stageValues(run, position, stage, accused.answers.operations(position, stage)?.advice)
-  const c = wrongChunk(view, run, accused, operation, values[k])
-  const chunk = operation.chunk(c)
-  const inputs = stepInputs(run, accused, { position, stage, shown: view.pages }, values, chunk)
-  return {
-    action: 'Prove-Step',
-    tags: { Dispute: view.id, Chunk: String(c) },
-    data: {
-      inputs: inputs.map(({ leaves, path }) => proven(new Uint8Array(Buffer.concat(leaves)), path)),
-    },
-  }
+  disputed: DisputedStage,
+  said: AnsweredOperations,
+  linked: number | undefined,
+): number {
+  const at = disputed.plan.findIndex(
+    ({ name, advice }, k) =>
+      !advice &&
+      ((name === 'link' && linked === disputed.stage) ||
+        !equalBytes(disputed.operationDigest(k), said.digests[k])),
+  )
+  if (at < 0) throw nothingToProve()
+  return at
 }
 
 /** The first chunk that is not what it has to be; of a check that is failed, or a link, the one that fails. */
 function wrongChunk(
-  view: DisputeView,
-  run: Replay,
-  accused: Accused,
-  operation: Operation,
-  expected: readonly Uint8Array[] | undefined,
+  { pages }: DisputeView,
+  disputed: DisputedStage,
+  { answers }: Accused,
+  k: number,
 ): number {
-  const position = answered(view.position)
-  const said = answered(accused.answers.chunks(position, operation.stage, answered(view.operation)))
-  if (expected === undefined) return 0
-  for (let c = 0, at = 0, leaf = 0; c < operation.chunks; c++) {
-    const chunk = operation.chunk(c)
-    for (; leaf < chunk.leaf; leaf++) at += operation.leafBytes(leaf)
-    const bytes = expected[chunk.leaf] as Uint8Array
-    const from = at + chunk.from
-    const equal =
-      operation.shown === 'values'
-        ? equalBytes(
-            bytes.subarray(chunk.from, chunk.from + chunk.length),
-            said.values?.subarray(from, from + chunk.length),
-          )
-        : equalBytes(valueLeaf(bytes), said.leaves?.[chunk.leaf])
-    if (!equal) return c
+  const { run, position, stage, plan } = disputed
+  const operation = answered(plan[k])
+  const said = answered(answers.chunks(position, stage, k))
+  const own = disputed.value(k)
+  if (own === undefined) return 0
+  const shown = said.values && cutLeaves(operation, said.values)
+  for (let c = 0; c < operation.chunks; c++) {
+    const { leaf, from, length } = operation.chunk(c)
+    const bytes = own[leaf] as Uint8Array
+    const isEqual = shown
+      ? equalBytes(bytes.subarray(from, from + length), shown[leaf]?.subarray(from, from + length))
+      : equalBytes(valueLeaf(bytes), said.leaves?.[leaf])
+    if (!isEqual) return c
   }
-  if (operation.name === 'link' && view.pages !== undefined) {
-    const { k } = answered(accused.answers.pages(view.pages))
-    const kind = isSameRow(run, 2 * view.pages, k, position % PAGE_ROWS) ? 1 : 0
-    return 2 * pairPlace(run, view.pages).head + kind
+  if (operation.name === 'link' && pages !== undefined) {
+    const { k: keys } = answered(answers.pages(pages))
+    const kind = isSameRow(run, 2 * pages, keys, position % PAGE_ROWS) ? 1 : 0
+    return 2 * pairPlace(run, pages).head + kind
   }
   throw nothingToProve()
 }

@@ -1,13 +1,13 @@
 import { fromBase64, fromHashes } from '../hashing/bytes.ts'
 import { toBase64Url } from '../hashing/digest.ts'
 import { rootOfRange } from '../hashing/merkle-proof.ts'
-import { ApusError } from '../kit/errors.ts'
 import { bundleLeaf, checkpointLeaf, pieceLeaf } from '../machine/digests.ts'
 import { decodePieces, pieceAddress, piecesInLeaf } from '../machine/layout.ts'
 import type { RunTerms } from '../machine/plan-parts.ts'
 import { promptLeaf } from '../machine/prompt-tree.ts'
 import { CHECKPOINT_BYTES } from '../machine/sizes.ts'
 import type { DisputePayload, RevealedResult } from '../protocol/dispute.ts'
+import { refused } from './refused.ts'
 
 const TOKEN_BYTES = 4
 const PROMPT_LEAF_BYTES = 256
@@ -111,5 +111,3 @@ function mustStand(count: number, index: number, hash: Uint8Array, path: string,
   if (!found || toBase64Url(found) !== root)
     throw refused('wrong-path', 'A leaf does not stand there under its root.')
 }
-
-const refused = (code: string, message: string) => new ApusError(code, message, { blame: 'peer' })

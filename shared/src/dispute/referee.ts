@@ -1,7 +1,7 @@
 import { equalBytes } from '../hashing/bytes.ts'
 import { toBase64Url } from '../hashing/digest.ts'
 import { rootOfRange } from '../hashing/merkle-proof.ts'
-import { ApusError, errorCode } from '../kit/errors.ts'
+import { errorCode } from '../kit/errors.ts'
 import { bundleLeaf, pageLeaf, pieceLeaf } from '../machine/digests.ts'
 import { checkLeaf } from '../machine/domain.ts'
 import { embeddingLeaf, thresholdLeaf } from '../machine/inputs.ts'
@@ -12,13 +12,15 @@ import { promptLeaf } from '../machine/prompt-tree.ts'
 import { recompute } from '../machine/recompute.ts'
 import { MAX_PIECE_BYTES, PAGE_ROWS, PROMPT_LEAF_TOKENS } from '../machine/sizes.ts'
 import { cutLeaves, type Input, type Operation } from '../machine/steps.ts'
-import { digestOfLeaves, digestOfRange, valueLeaf } from '../machine/value-tree.ts'
+import { digestOfRange, valueLeaf } from '../machine/value-tree.ts'
 import type { RevealedResult } from '../protocol/dispute.ts'
 import { encodeTokens } from '../protocol/round.ts'
+import { refused } from './refused.ts'
+import type { AnsweredChunks } from './seat-answers.ts'
 
 const LEGAL = Uint8Array.of(1)
 
-/** One disputed step: what the accused said of it, and the inputs that a challenger proves it by. */
+/** One disputed step: what the accused said of it by answers that fit the rules, and the inputs that a challenger proves it by. */
 export interface DisputedStep {
   readonly terms: RunTerms
   /** Bundle root and root of the prompt's tokens, base64url. */
@@ -34,15 +36,12 @@ export interface DisputedStep {
   /** The accused's digests of the position's stages and of the stage's operations, and its value of the operation. */
   readonly stages: readonly Uint8Array[]
   readonly operations: readonly Uint8Array[]
-  readonly answer:
-    | { readonly values: Uint8Array; readonly leaves?: undefined }
-    | { readonly leaves: readonly Uint8Array[]; readonly values?: undefined }
+  readonly answer: AnsweredChunks
   readonly inputs: readonly { readonly leaf: Uint8Array; readonly path: readonly Uint8Array[] }[]
 }
 
 export interface Judgement {
   readonly verdict: 'fault' | 'correct'
-  readonly operation: Operation
   /** What the machine gives for the chunk; undefined when the inputs allow nothing. */
   readonly expected: Uint8Array | undefined
   /** What the accused says, where it showed values. */
@@ -51,28 +50,16 @@ export interface Judgement {
 
 /**
  * Recomputes one chunk from inputs that the accused committed to, as the contract does. Errors, when the argument does
- * not hold together: `wrong-operations`, `wrong-chunks`, `out-of-range`, `wrong-inputs`, `wrong-path`, `advice`; or when it
- * rests on a bundle or a prompt that is none of the machine's: `bad-bundle`, `bad-prompt`.
+ * not hold together: `out-of-range`, `wrong-inputs`, `wrong-path`, `advice`; or when it rests on a bundle or a prompt that is
+ * none of the machine's: `bad-bundle`, `bad-prompt`.
  */
 export function judgeStep(step: DisputedStep): Judgement {
   const operations = planStage(step.terms, step.position, step.stage)
   const operation = operations[step.operation]
-  if (!operation || step.operations.length !== operations.length)
-    throw refused('wrong-operations', 'The stage has other operations.')
-  const last = step.operations.at(-1)
-  if (!equalBytes(last, step.stages[step.stage]))
-    throw refused('wrong-operations', 'The operations are not those of the stage.')
+  if (!operation) throw refused('out-of-range', 'The stage has no such operation.')
   if (operation.advice) throw refused('advice', 'Nothing recomputes this operation; its check is.')
   if (!(step.chunk >= 0 && step.chunk < operation.chunks))
     throw refused('out-of-range', 'The operation has no such chunk.')
-  const leaves = step.answer.values
-    ? cutLeaves(operation, step.answer.values).map(valueLeaf)
-    : step.answer.leaves
-  const fits =
-    leaves.length === operation.leaves &&
-    (operation.shown === 'values') === (step.answer.values !== undefined)
-  if (!fits || !equalBytes(digestOfLeaves(operation, leaves), step.operations[step.operation]))
-    throw refused('wrong-chunks', 'The value is not that of the operation.')
   const chunk = operation.chunk(step.chunk)
   if (chunk.step === undefined) throw refused('advice', 'Nothing recomputes this operation; its check is.')
   const reader = new InputReader(step, operations)
@@ -84,8 +71,10 @@ export function judgeStep(step: DisputedStep): Judgement {
   const right =
     expected !== undefined &&
     (operation.check ? equalBytes(expected, LEGAL) : true) &&
-    (claimed ? equalBytes(expected, claimed) : equalBytes(valueLeaf(expected), leaves[chunk.leaf]))
-  return { verdict: right ? 'correct' : 'fault', operation, expected, claimed }
+    (claimed
+      ? equalBytes(expected, claimed)
+      : equalBytes(valueLeaf(expected), step.answer.leaves?.[chunk.leaf]))
+  return { verdict: right ? 'correct' : 'fault', expected, claimed }
 }
 
 function claimedBytes(
@@ -95,8 +84,6 @@ function claimedBytes(
 ): Uint8Array {
   return (cutLeaves(operation, values)[leaf] as Uint8Array).slice(from, from + length)
 }
-
-const refused = (code: string, message: string) => new ApusError(code, message, { blame: 'peer' })
 
 /** A RangeError says that inputs which the accused committed to are no numbers of the machine. */
 function orNothing<T>(compute: () => T): T | undefined {

@@ -2,14 +2,13 @@ import { KnownTree, wholeTree } from '../hashing/known-tree.ts'
 import { pageLeaf, pieceLeaf } from '../machine/digests.ts'
 import { embeddingLeaf, thresholdLeaf } from '../machine/inputs.ts'
 import { pageLeafCount, pairIndex } from '../machine/pages.ts'
-import { planStage } from '../machine/plan.ts'
 import { promptLeaves } from '../machine/prompt-tree.ts'
 import { PROMPT_LEAF_TOKENS } from '../machine/sizes.ts'
 import type { Chunk, Input } from '../machine/steps.ts'
 import { valueLeaf, valuePath } from '../machine/value-tree.ts'
 import type { RevealedResult } from '../protocol/dispute.ts'
+import { DisputedStage } from '../replay/disputed-stage.ts'
 import type { Replay } from '../replay/replay.ts'
-import type { StageValues } from '../replay/stage-values.ts'
 import type { SeatAnswers } from './seat-answers.ts'
 
 /** Neighbouring leaves of one tree with the proof that they stand there. */
@@ -24,42 +23,32 @@ export interface Accused {
   readonly answers: SeatAnswers
 }
 
-interface Place {
-  readonly position: number
-  readonly stage: number
-  /** The pair of pages that the accused has shown, through which the dispute came here. */
-  readonly shown: number | undefined
-}
-
 /**
  * A chunk's inputs as the referee reads them: every value is the accused's own, which up to this chunk equals the
  * run's. Errors: RangeError when the run and the accused cannot have come here together.
+ * @param shown the pair of pages that the accused has shown, through which the dispute came here
  */
-export function stepInputs(
-  run: Replay,
+export const stepInputs = (
+  disputed: DisputedStage,
   accused: Accused,
-  place: Place,
-  values: StageValues,
+  shown: number | undefined,
   chunk: Chunk,
-): ProvenInput[] {
-  return chunk.inputs.flatMap(input => proofOf(run, accused, place, values, input))
-}
+): ProvenInput[] => chunk.inputs.flatMap(input => proofOf(disputed, accused, shown, input))
 
 function proofOf(
-  run: Replay,
+  disputed: DisputedStage,
   accused: Accused,
-  { position, stage, shown }: Place,
-  values: StageValues,
+  shown: number | undefined,
   input: Input,
 ): readonly ProvenInput[] {
+  const { run, stage } = disputed
   switch (input.kind) {
     case 'value':
-      return [valueInput(run, position, stage, values, input)]
+      return [valueInput(disputed, input)]
     case 'threshold': {
-      const operations = planStage(run.terms, position, stage)
-      const tau = known(values[operations.findIndex(o => o.name === input.operation)]?.[0])
+      const tau = known(disputed.value(disputed.indexOf(input.operation))?.[0])
       const scores = thresholdLeaf(stage, tau, run.terms.manifest.vocab)
-      return scores ? [valueInput(run, position, stage, values, scores)] : []
+      return scores ? [valueInput(disputed, scores)] : []
     }
     case 'bundle':
       return [{ leaves: [run.bundleLeaf(input.leaf)], path: run.bundlePath(input.leaf) }]
@@ -82,19 +71,14 @@ export const tokenAt = (run: Replay, position: number): number => {
   return known(token)
 }
 
-function valueInput(
-  run: Replay,
-  position: number,
-  stage: number,
-  values: StageValues,
-  input: Extract<Input, { readonly kind: 'value' }>,
-): ProvenInput {
-  const operations = planStage(run.terms, position, input.stage)
-  const at = operations.findIndex(operation => operation.name === input.operation)
-  const leaves = known(input.stage === stage ? values[at] : run.operations(position, input.stage)[at])
+function valueInput(disputed: DisputedStage, input: Extract<Input, { readonly kind: 'value' }>): ProvenInput {
+  const { run, position, stage } = disputed
+  const at = input.stage === stage ? disputed : new DisputedStage(run, position, input.stage)
+  const k = at.indexOf(input.operation)
+  const leaves = known(at.value(k))
   return {
     leaves: leaves.slice(input.first, input.first + input.count),
-    path: valuePath(known(operations[at]), leaves.map(valueLeaf), input.first, input.count),
+    path: valuePath(known(at.plan[k]), leaves.map(valueLeaf), input.first, input.count),
   }
 }
 

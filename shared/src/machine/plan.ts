@@ -34,15 +34,3 @@ function embed({ manifest, layout }: RunTerms, position: number): Operation {
     }
   })
 }
-
-/** The digests of one stage's operations among those of all stages. */
-export function operationsOfStage(
-  terms: RunTerms,
-  position: number,
-  stage: number,
-  all: readonly Uint8Array[],
-): Uint8Array[] {
-  let from = 0
-  for (let s = 0; s < stage; s++) from += planStage(terms, position, s).length
-  return all.slice(from, from + planStage(terms, position, stage).length)
-}

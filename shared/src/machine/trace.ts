@@ -1,14 +1,12 @@
-import { STOP_LOOKBACK } from '../tokenizer/answer.ts'
 import type { RunRequest } from './engine.ts'
 import type { Model } from './model.ts'
-import { recentTokens } from './oracle.ts'
 import { planStage, stageCount } from './plan.ts'
 import { choosesAt, type RunTerms } from './plan-parts.ts'
-import { choose } from './sampler.ts'
+import { RunRecorder } from './run-recorder.ts'
 import { samplerTrace } from './sampler-trace.ts'
 import { atOnce, type OperationListener, type Sequence } from './sequence.ts'
 import type { Operation } from './steps.ts'
-import { encodeStop, stopFlag } from './stop.ts'
+import { encodeStop } from './stop.ts'
 import { operationDigest } from './value-tree.ts'
 
 /** An operation with what it gave. */
@@ -88,19 +86,10 @@ function traceHead(
   logits: Int32Array,
   record: OperationListener,
 ): void {
-  const { manifest, promptLength, sampler, noise } = terms
-  const stage = manifest.layers + 1
-  const recent = recentTokens(tokens, sampler.penaltyWindow)
-  const choice = choose(logits, sampler, recent, noise, tokens.length)
+  const stage = model.manifest.layers + 1
+  const run = new RunRecorder(model, terms, tokens)
+  const choice = run.choose(logits)
   for (const [name, leaves] of samplerTrace(choice, terms, tokens.length)) record(stage, name, () => leaves)
-  const chosen = [...tokens.slice(promptLength), choice.token]
-  const pieces = chosen.slice(-STOP_LOOKBACK).map(token => model.pieces[token] as Uint8Array)
-  const rules = {
-    tokens: manifest.stop,
-    strings: terms.stop,
-    maximum: terms.maxTokens,
-    context: manifest.context,
-  }
-  const flag = stopFlag(rules, choice.token, chosen.length - 1, promptLength, pieces)
+  const flag = run.take(choice.token)
   record(stage, 'stop', () => [encodeStop(choice.token, flag)])
 }

@@ -1,20 +1,21 @@
 import { z } from 'zod'
+import { checkChunks, checkOperations, checkStages, shownOperations } from '../dispute/answer-rules.ts'
 import { type Accusation, brokenRule, shownPieces } from '../dispute/one-message-proof.ts'
 import { judgeStep } from '../dispute/referee.ts'
+import { type AnsweredOperations, type AnsweredStages, readAnswer } from '../dispute/seat-answers.ts'
 import { showsOperations } from '../dispute/trees.ts'
 import { equalBytes, fromBase64, fromHashes } from '../hashing/bytes.ts'
 import { toBase64Url } from '../hashing/digest.ts'
 import { rootOfRange } from '../hashing/merkle-proof.ts'
 import { ApusError } from '../kit/errors.ts'
-import { bundleLeaf, checkpointLeaf } from '../machine/digests.ts'
+import { bundleLeaf } from '../machine/digests.ts'
 import { bundleLayout } from '../machine/layout.ts'
 import { decodeManifest } from '../machine/manifest.ts'
-import { operationsOfStage, stageCount } from '../machine/plan.ts'
-import { choosesAt, type RunTerms } from '../machine/plan-parts.ts'
+import { planStage, stageCount } from '../machine/plan.ts'
+import type { RunTerms } from '../machine/plan-parts.ts'
 import { jobNoise } from '../machine/sampler.ts'
-import { CHECKPOINT_DIGEST_AT } from '../machine/sizes.ts'
-import { valueDigest, valueLeaf } from '../machine/value-tree.ts'
-import { type DisputePayload, disputePayloads, provenLeaf, revealedResult } from '../protocol/dispute.ts'
+import { valueLeaf } from '../machine/value-tree.ts'
+import { disputePayloads, provenLeaf, revealedResult } from '../protocol/dispute.ts'
 import { address, digestText, id32, jobId, processId } from '../protocol/identity.ts'
 import { decodeTokens, resultRoot, tokenDigest } from '../protocol/round.ts'
 import { checkEquivocation, equivocationProof } from './equivocation-proof.ts'
@@ -221,35 +222,37 @@ function answerStory(
 
 function stepStory(file: StepProof, terms: RunTerms, tokens: readonly number[]): ClaimStory {
   const { manifest, promptLength } = terms
-  const { position, stage, statement } = file
-  if (position > promptLength + statement.count - 2 || stage >= stageCount(terms, position))
+  const { position, stage, statement: result } = file
+  if (position > promptLength + result.count - 2 || stage >= stageCount(terms, position))
     throw invalid('out-of-range', 'The run has no such position or stage.')
-  const shown = payloadOf('Answer-Stages', file.stages)
-  const stages = fromHashes(shown.digests)
-  if (choosesAt(terms, position)) checkCheckpoint(file, terms, shown)
-  const { verdict, operation, expected, claimed } = judgeStep({
+  const stages = answerIn('Answer-Stages', file.stages, readAnswer.stages)
+  checkStages({ terms, result }, position, stages)
+  const operations = operationsOf(file, terms, stages)
+  const operation = planStage(terms, position, stage)[file.operation]
+  if (operation === undefined) throw invalid('out-of-range', 'The stage has no such operation.')
+  const answer = readAnswer.chunks(file.value)
+  checkChunks(operation, answer, operations.digests[file.operation])
+  const { verdict, expected, claimed } = judgeStep({
     terms,
     model: file.job.model,
     promptTokens: file.job.promptTokens,
-    result: statement,
+    result,
     tokens,
     position,
     stage,
     operation: file.operation,
     chunk: file.chunk,
-    stages,
-    operations: operationsOf(file, terms, shown),
-    answer:
-      'values' in file.value
-        ? { values: fromBase64(file.value.values) }
-        : { leaves: fromHashes(file.value.leaves) },
+    stages: stages.digests,
+    operations: operations.digests,
+    answer,
     inputs: file.proof.inputs.map(({ leaf, path }) => ({ leaf: fromBase64(leaf), path: fromHashes(path) })),
   })
   const guilty = verdict === 'fault'
   const place = stage === 0 ? 'the embedding' : stage <= manifest.layers ? `layer ${stage}` : 'the head'
   const choice = position - promptLength + 2
   const token = choice > 0 ? `chosen token ${choice}` : `prompt token ${position + 1}`
-  const said = claimed ? hex(claimed) : `digest ${operationLeaf(file, operation.chunk(file.chunk).leaf)}`
+  const leaf = answer.leaves?.[operation.chunk(file.chunk).leaf]
+  const said = claimed ? hex(claimed) : `digest ${hex(leaf ?? new Uint8Array())}`
   const gives = expected === undefined ? 'nothing legal' : hex(expected)
   const lines = [
     ...introduction(file, terms),
@@ -272,27 +275,24 @@ function stepStory(file: StepProof, terms: RunTerms, tokens: readonly number[]):
   }
 }
 
-/** The digests of the stage's operations: shown with the stages where they are few enough, else asked for. */
-function operationsOf(
-  file: StepProof,
-  terms: RunTerms,
-  shown: DisputePayload<'Answer-Stages'>,
-): Uint8Array[] {
-  const { position, stage, operations } = file
-  if (showsOperations(terms, position) !== (operations === undefined))
+/** What the accused said of the stage's operations: with the stages where they are few enough, else by itself. */
+function operationsOf(file: StepProof, terms: RunTerms, stages: AnsweredStages): AnsweredOperations {
+  const { position, stage, operations: text } = file
+  const shown = showsOperations(terms, position) && shownOperations(terms, position, stages)?.[stage]
+  if (shown && text === undefined) return shown
+  if (shown || text === undefined)
     throw invalid('wrong-operations', 'The operations are not where they belong.')
-  return operations === undefined
-    ? operationsOfStage(terms, position, stage, fromHashes(shown.operations ?? ''))
-    : fromHashes(payloadOf('Answer-Operations', operations).digests)
+  const operations = answerIn('Answer-Operations', text, readAnswer.operations)
+  checkOperations(terms, position, stage, operations, stages.digests[stage])
+  return operations
 }
 
-function payloadOf<A extends 'Answer-Stages' | 'Answer-Operations'>(
-  action: A,
-  text: string,
-): DisputePayload<A> {
-  const read = disputePayloads[action].safeParse(parsed(text))
-  if (read.success) return read.data as DisputePayload<A>
-  throw invalid('bad-data', `The Data of ${action} is not as it must be.`)
+function answerIn<T>(action: string, text: string, read: (data: unknown) => T): T {
+  try {
+    return read(JSON.parse(text))
+  } catch {
+    throw invalid('bad-data', `The Data of ${action} is not as it must be.`)
+  }
 }
 
 function termsOf({ job, manifest: shown }: ClaimProof): RunTerms {
@@ -313,28 +313,6 @@ function termsOf({ job, manifest: shown }: ClaimProof): RunTerms {
     stop: job.stop.map(text => new Uint8Array(Buffer.from(text, 'utf8'))),
   }
 }
-
-/** From the last prompt position on the digests of the stages follow from the checkpoint that the accused committed to. */
-function checkCheckpoint(
-  file: StepProof,
-  terms: RunTerms,
-  { digests, checkpoint }: DisputePayload<'Answer-Stages'>,
-): void {
-  const stages = fromHashes(digests)
-  const { layers } = terms.manifest
-  const leaf = fromBase64(checkpoint?.leaf ?? '')
-  const index = file.position - terms.promptLength + 1
-  const path = fromHashes(checkpoint?.path ?? '')
-  const root = rootOfRange(file.statement.count, index, [checkpointLeaf(leaf)], path)
-  if (!root || toBase64Url(root) !== file.statement.checkpointRoot)
-    throw invalid('wrong-checkpoint', 'The checkpoint is not one of the accused.')
-  const head = valueDigest([leaf.slice(4, CHECKPOINT_DIGEST_AT)])
-  if (!equalBytes(stages[layers], leaf.slice(CHECKPOINT_DIGEST_AT)) || !equalBytes(stages[layers + 1], head))
-    throw invalid('wrong-stages', 'The stages are not those of the checkpoint.')
-}
-
-const operationLeaf = ({ value }: StepProof, leaf: number): string =>
-  'values' in value ? '' : hex(fromHashes(value.leaves)[leaf] ?? new Uint8Array())
 
 const invalid = (code: string, message: string) => new ApusError(code, message, { blame: 'peer' })
 

@@ -1,3 +1,3 @@
-export { answerText, endsAnswer, STOP_LOOKBACK } from './answer.ts'
+export { answerText, endsAnswer } from './answer.ts'
 export { createTokenizer, type Tokenizer } from './tokenizer.ts'
 export { checkVocabulary, ggufVocabulary, type Vocabulary } from './vocabulary.ts'

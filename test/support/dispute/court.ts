@@ -1,8 +1,15 @@
 import { type DisputeMessage, SeatAnswers } from '@apus/shared/dispute'
-import { fromBase64, toBase64Url } from '@apus/shared/hashing'
+import { fromBase64 } from '@apus/shared/hashing'
 import type { DisputeView } from '@apus/shared/protocol'
 import { ZodError } from 'zod'
+import {
+  checkChunks,
+  checkOperations,
+  checkStages,
+  shownOperations,
+} from '../../../shared/src/dispute/answer-rules.ts'
 import { judgeStep } from '../../../shared/src/dispute/referee.ts'
+import { readAnswer } from '../../../shared/src/dispute/seat-answers.ts'
 import {
   type DisputeTree,
   firstLevel,
@@ -11,14 +18,12 @@ import {
   treeSize,
 } from '../../../shared/src/dispute/trees.ts'
 import { equalBytes, fromHashes, toBase64, toHashes } from '../../../shared/src/hashing/bytes.ts'
-import { KnownTree } from '../../../shared/src/hashing/known-tree.ts'
-import { sealRoot } from '../../../shared/src/hashing/merkle.ts'
 import { pairPlace } from '../../../shared/src/machine/pages.ts'
-import { operationsOfStage, planStage, stageCount } from '../../../shared/src/machine/plan.ts'
-import { cutLeaves, type Operation } from '../../../shared/src/machine/steps.ts'
+import { planStage, stageCount } from '../../../shared/src/machine/plan.ts'
+import type { Operation } from '../../../shared/src/machine/steps.ts'
 import { digestOfLeaves, valueLeaf } from '../../../shared/src/machine/value-tree.ts'
 import { disputePayloads, LEVEL_STEP, seatAnswerKey } from '../../../shared/src/protocol/dispute.ts'
-import { checkOperations, checkPages, checkStages } from './court-answers.ts'
+import { checkLevel, checkPages } from './court-answers.ts'
 import { type CourtJob, Refused, refuse } from './court-job.ts'
 import { demandBrokenRule, demandWrongPiece } from './court-proofs.ts'
 
@@ -30,7 +35,7 @@ const LEGAL = Uint8Array.of(1)
 function heldCheck(operation: Operation, digest: Uint8Array | undefined): Uint8Array[] | undefined {
   if (!operation.check || digest === undefined) return undefined
   const leaves = Array.from({ length: operation.leaves }, () => valueLeaf(LEGAL))
-  return Buffer.compare(digestOfLeaves(operation, leaves), digest) === 0 ? leaves : undefined
+  return equalBytes(digestOfLeaves(operation, leaves), digest) ? leaves : undefined
 }
 
 /** What an answer must name, so that it answers this question only. */
@@ -49,6 +54,8 @@ export class Court {
   readonly answers: SeatAnswers
   readonly #job: CourtJob
   readonly #answers = new Map<string, string>()
+  /** The node that was picked last. */
+  #above: Uint8Array | undefined
 
   constructor(job: CourtJob) {
     this.#job = job
@@ -187,11 +194,6 @@ export class Court {
     return treeSize(this.#job, this.view.tree!, this.#job.result.count)
   }
 
-  #treeRoot(): string {
-    const { checkpointRoot, kvRoot, answerRoot } = this.#job.result
-    return { checkpoints: checkpointRoot, pages: kvRoot, answer: answerRoot }[this.view.tree!]
-  }
-
   #wantLevel(level: number, node: number): void {
     Object.assign(this.view, { level, node })
     this.#want('Answer-Level', this.answers.level(this.view.tree!, level, node), ['Pick-Node'])
@@ -199,30 +201,9 @@ export class Court {
 
   #answerLevel(data: unknown): void {
     const { view } = this
-    const nodes = fromHashes(disputePayloads['Answer-Level'].parse(data).nodes)
-    const count = this.#treeCount()
-    const [level, first] = [view.level!, view.node!]
-    if (nodes.length !== shownNodes(count, level, first)) refuse('wrong-nodes')
-    const tree = new KnownTree(count)
-    tree.setAll(level, first, nodes)
-    if (level === firstLevel(count)) {
-      const top = tree.node(tree.height, 0)
-      if (!top || toBase64Url(sealRoot(count, top)) !== this.#treeRoot()) refuse('wrong-nodes')
-    } else {
-      let above = firstLevel(count)
-      while (Math.max(0, above - LEVEL_STEP) > level) above -= LEVEL_STEP
-      const parent = first >> (above - level)
-      const shown = [...this.#answers.keys()].some(key => {
-        const [, , , , at, node] = key.split('.')
-        if (!key.includes(`.level.${view.tree}.${above}.`)) return false
-        return equalBytes(
-          this.answers.level(view.tree!, Number(at), Number(node))?.[parent - Number(node)],
-          tree.node(above, parent),
-        )
-      })
-      if (!shown) refuse('wrong-nodes')
-    }
-    this.#keep(seatAnswerKey.level(this.#job.id, ACCUSED, view.tree!, level, first), data)
+    const [tree, level, first] = [view.tree!, view.level!, view.node!]
+    checkLevel(this.#job, { tree, level, first, above: this.#above }, data)
+    this.#keep(seatAnswerKey.level(this.#job.id, ACCUSED, tree, level, first), data)
     this.#turn('challenger', ['Pick-Node'])
   }
 
@@ -238,6 +219,7 @@ export class Court {
       this.#goTo(this.#job.terms.promptLength + node - 1)
       return
     }
+    this.#above = this.answers.level(view.tree!, view.level!, view.node!)![node - view.node!]
     const level = Math.max(0, view.level! - LEVEL_STEP)
     this.#wantLevel(level, node << (view.level! - level))
   }
@@ -260,7 +242,7 @@ export class Court {
 
   #answerStages(data: unknown): void {
     const position = this.view.position!
-    checkStages(this.#job, position, data)
+    checkStages(this.#job, position, readAnswer.stages(data))
     this.#keep(seatAnswerKey.stages(this.#job.id, ACCUSED, position), data)
     this.#turn('challenger', this.#picksOfStages())
   }
@@ -276,9 +258,8 @@ export class Court {
 
   #answerOperations(data: unknown): void {
     const { position, stage } = this.view
-    const { digests, advice } = disputePayloads['Answer-Operations'].parse(data)
-    const last = this.answers.stages(position!)!.digests[stage!]
-    checkOperations(this.#job.terms, position!, stage!, fromHashes(digests), last, advice)
+    const digest = this.answers.stages(position!)!.digests[stage!]
+    checkOperations(this.#job.terms, position!, stage!, readAnswer.operations(data), digest)
     this.#keep(seatAnswerKey.operations(this.#job.id, ACCUSED, position!, stage!), data)
     this.#turn('challenger', ['Pick-Operation'])
   }
@@ -290,15 +271,12 @@ export class Court {
     if (!operation) refuse('out-of-range')
     if (operation.advice) refuse('advice')
     view.stage = stage
-    const { operations, digests, advice } = this.answers.stages(view.position!)!
-    if (operations) {
-      const own = operationsOfStage(terms, view.position!, stage, operations)
-      const shown = stage === digests.length - 1 && advice ? { advice: toBase64(advice) } : {}
+    const shown = shownOperations(terms, view.position!, this.answers.stages(view.position!)!)?.[stage]
+    if (shown)
       this.#keep(seatAnswerKey.operations(this.#job.id, ACCUSED, view.position!, stage), {
-        digests: toHashes(own),
-        ...shown,
+        digests: toHashes(shown.digests),
+        ...(shown.advice && { advice: toBase64(shown.advice) }),
       })
-    }
     this.#askChunks(k)
   }
 
@@ -317,15 +295,8 @@ export class Court {
   #answerChunks(data: unknown): void {
     const { view } = this
     const operation = planStage(this.#job.terms, view.position!, view.stage!)[view.operation!]!
-    const chunks = disputePayloads['Answer-Chunks'].parse(data)
-    if ('values' in chunks !== (operation.shown === 'values')) refuse('wrong-chunks')
-    const leaves =
-      'values' in chunks
-        ? cutLeaves(operation, fromBase64(chunks.values)).map(valueLeaf)
-        : fromHashes(chunks.leaves)
     const digest = this.answers.operations(view.position!, view.stage!)!.digests[view.operation!]
-    if (leaves.length !== operation.leaves || !equalBytes(digestOfLeaves(operation, leaves), digest))
-      refuse('wrong-chunks')
+    checkChunks(operation, readAnswer.chunks(data), digest)
     this.#keep(
       seatAnswerKey.chunks(this.#job.id, ACCUSED, view.position!, view.stage!, view.operation!),
       data,
@@ -336,7 +307,6 @@ export class Court {
   #proveStep(chunk: number, data: unknown): void {
     const { view } = this
     const { inputs } = disputePayloads['Prove-Step'].parse(data)
-    const chunks = this.answers.chunks(view.position!, view.stage!, view.operation!)!
     const { verdict } = judgeStep({
       ...this.#job,
       position: view.position!,
@@ -345,7 +315,7 @@ export class Court {
       chunk,
       stages: this.answers.stages(view.position!)!.digests,
       operations: this.answers.operations(view.position!, view.stage!)!.digests,
-      answer: chunks.values ? { values: chunks.values } : { leaves: chunks.leaves! },
+      answer: this.answers.chunks(view.position!, view.stage!, view.operation!)!,
       inputs: inputs.map(({ leaf, path }) => ({ leaf: fromBase64(leaf), path: fromHashes(path) })),
     })
     view.chunk = chunk

@@ -1,8 +1,9 @@
-import { encodeCheckpoint, runRoots, type StopFlag } from '@apus/shared/machine'
+import { runRoots } from '@apus/shared/machine'
 import type { Replay } from '@apus/shared/replay'
-import { pageLeaf } from '../../../shared/src/machine/digests.ts'
+import { encodeCheckpoint, pageLeaf } from '../../../shared/src/machine/digests.ts'
 import { planStage } from '../../../shared/src/machine/plan.ts'
 import { Page } from '../../../shared/src/machine/rows.ts'
+import type { StopFlag } from '../../../shared/src/machine/stop.ts'
 import { valueDigest } from '../../../shared/src/machine/value-tree.ts'
 
 const PAGE_ROWS = 64

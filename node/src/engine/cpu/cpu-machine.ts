@@ -6,7 +6,6 @@ import {
   decodeManifest,
   decodePieces,
   EXP2,
-  encodeCheckpoint,
   feeding,
   inDomain,
   LOG2,
@@ -14,15 +13,12 @@ import {
   type Manifest,
   PAGE_ROWS,
   piecesInLeaf,
+  RunRecorder,
   type RunRequest,
   type RunResult,
-  recentTokens,
-  residualDigest,
   SIGMOID,
   SIN,
-  stopFlag,
 } from '@apus/shared/machine'
-import { STOP_LOOKBACK } from '@apus/shared/tokenizer'
 import { Batcher, type Step } from './batcher.ts'
 import { instantiateKernels } from './kernels.ts'
 import { type MemoryPlan, planMemory, SHARD_LIMIT } from './memory-plan.ts'
@@ -97,7 +93,7 @@ export class CpuMachine implements MachineEngine {
   async run(
     request: RunRequest,
     signal: AbortSignal,
-    onToken: (token: number, index: number) => void = () => {},
+    onToken?: (token: number, index: number) => void,
   ): Promise<RunResult> {
     checkRequest(this.manifest, request)
     stopIfAborted(signal)
@@ -147,36 +143,29 @@ export class CpuMachine implements MachineEngine {
   }
 
   async #generate(
-    { prompt, sampler, noise, maxTokens, stop: strings }: RunRequest,
+    request: RunRequest,
     sequence: number,
     signal: AbortSignal,
-    onToken: (token: number, index: number) => void,
+    onToken: ((token: number, index: number) => void) | undefined,
   ): Promise<RunResult> {
-    const { stop: ends, context } = this.manifest
-    const rules = { tokens: ends, strings, maximum: maxTokens, context }
-    const all = [...prompt]
-    const checkpoints: Uint8Array[] = []
+    const { prompt, sampler, noise } = request
+    const model = { manifest: this.manifest, pieces: this.#pieces }
+    const run = new RunRecorder(model, { ...request, promptLength: prompt.length }, prompt, onToken)
     const step = (): Step => ({
-      position: all.length - 1,
-      token: all.at(-1) as number,
+      position: run.position,
+      token: run.newest,
       sampler,
       noise,
-      recent: recentTokens(all, sampler.penaltyWindow),
+      recent: run.recent,
     })
     for (let next = this.#batcher.next(sequence, step()); ; ) {
       const { token, xFinal } = await next
       stopIfAborted(signal)
-      const n = all.push(token) - 1 - prompt.length
-      const newest = all.slice(Math.max(prompt.length, all.length - STOP_LOOKBACK))
-      const pieces = newest.map(t => this.#pieces[t] as Uint8Array)
-      const stop = stopFlag(rules, token, n, prompt.length, pieces)
+      const stop = run.take(token)
       // The next position is computed while this one is hashed.
       if (stop === 0) next = this.#batcher.next(sequence, step())
-      if (this.#commits) checkpoints.push(encodeCheckpoint(n, token, stop, residualDigest(xFinal)))
-      onToken(token, n)
-      if (stop === 0) continue
-      const pageLeaves = this.#commits ? await this.#cache.leaves(sequence, all.length - 1) : []
-      return { tokens: all.slice(prompt.length), stop, checkpoints, pageLeaves }
+      run.commit(this.#commits ? xFinal : undefined)
+      if (stop !== 0) return run.result(this.#commits ? await this.#cache.leaves(sequence, run.position) : [])
     }
   }
 }

@@ -3,18 +3,14 @@ import {
   type BundleLeaves,
   checkRequest,
   decodeManifest,
-  encodeCheckpoint,
   feeding,
   inDomain,
   type MachineEngine,
   type Manifest,
+  RunRecorder,
   type RunRequest,
   type RunResult,
-  residualDigest,
-  type StopFlag,
-  stopFlag,
 } from '@apus/shared/machine'
-import { STOP_LOOKBACK } from '@apus/shared/tokenizer'
 import { compileForwardPass } from './forward-pass.ts'
 import type { GpuDevice } from './gpu-device.ts'
 import { GpuModel } from './gpu-model.ts'
@@ -111,27 +107,16 @@ export class GpuMachine implements MachineEngine {
     const most = Math.min(request.maxTokens, this.manifest.context - prompt.length + 1)
     const positions = prompt.length + most - 1
     this.#demandRoom(positions)
-    const rules = {
-      tokens: this.manifest.stop,
-      strings: request.stop,
-      maximum: request.maxTokens,
-      context: this.manifest.context,
-    }
-    const tokens: number[] = []
-    const checkpoints: Uint8Array[] = []
-    let stop: StopFlag = 0
+    const model = { manifest: this.manifest, pieces: this.#pieces }
+    const run = new RunRecorder(model, { ...request, promptLength: prompt.length }, prompt, onToken)
     const sequence = await this.#queue.enter(request, positions, signal)
     try {
       await sequence.decode(most, ({ token, xFinal }) => {
-        const n = tokens.push(token) - 1
-        const pieces = tokens.slice(-STOP_LOOKBACK).map(t => this.#pieces[t] ?? new Uint8Array())
-        stop = stopFlag(rules, token, n, prompt.length, pieces)
-        checkpoints.push(encodeCheckpoint(n, token, stop, residualDigest(xFinal)))
-        onToken?.(token, n)
+        const stop = run.take(token)
+        run.commit(xFinal)
         return stop === 0
       })
-      const pageLeaves = await sequence.pageLeaves(prompt.length + tokens.length - 1)
-      return { tokens, stop, checkpoints, pageLeaves }
+      return run.result(await sequence.pageLeaves(run.position))
     } finally {
       sequence.leave()
     }

@@ -1,7 +1,8 @@
-import { encodeCheckpoint, type RunLeaves } from '@apus/shared/machine'
+import type { RunLeaves } from '@apus/shared/machine'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { firstDifference } from '../../../../shared/src/dispute/compare.ts'
+import { encodeCheckpoint } from '../../../../shared/src/machine/digests.ts'
 
 const residual = (seed: number) => new Uint8Array(32).fill(seed)
 const COUNT = 10

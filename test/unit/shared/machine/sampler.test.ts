@@ -1,4 +1,4 @@
-import { exp2n, gumbel, log2q, philox, SAT, stopFlag } from '@apus/shared/machine'
+import { exp2n, gumbel, log2q, philox, SAT } from '@apus/shared/machine'
 import type { SamplerSettings } from '@apus/shared/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -15,7 +15,7 @@ import {
   scores,
   topPTarget,
 } from '../../../../shared/src/machine/sampler.ts'
-import type { StopRules } from '../../../../shared/src/machine/stop.ts'
+import { type StopRules, stopFlag } from '../../../../shared/src/machine/stop.ts'
 import { samplerSettings } from '../../../../shared/src/protocol/sampler.ts'
 import { seededRandom } from '../../../support/random.ts'
 
