@@ -222,6 +222,7 @@ describe('a requester', () => {
       maxContext: 256,
       lister: id('l'),
     }
+    state.parameters = JSON.stringify({ redundancy: 3 })
     state[`models/${MODEL}`] = JSON.stringify(view)
     return errorCode(await requester.submit(request).catch(error => error))
   }
