@@ -22,7 +22,7 @@ try {
     throw new Error(`Node ${MINIMUM_NODE} or newer is needed; this is ${process.versions.node}.`)
   }
   await packages()
-  if (purpose !== 'check') {
+  if (!['check', 'unit'].includes(purpose)) {
     const { ensureRedis } = await import('./redis.mjs')
     tell(await progress.step('Redis', report => ensureRedis(report)))
     const { ensureAosModule } = await import('./aos-module.mjs')

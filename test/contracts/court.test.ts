@@ -9,7 +9,7 @@ import { flipBit } from '../support/dispute/flip.ts'
 import { stoppedAt, withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
 import { reading } from '../support/dispute/play.ts'
 import { type Side, Trial } from '../support/dispute/trial.ts'
-import { type Random, seededRandom } from '../support/random.ts'
+import { gameSeed, type Random, seededRandom } from '../support/random.ts'
 
 const SEED = 11
 const SAMPLERS = [{}, { temperature: 60_000, topK: 30, topP: 60_000, seed: 4 }]
@@ -180,7 +180,7 @@ async function replay(
 }
 
 it('the model of the court in TypeScript takes and refuses what the contract does, and goes where it goes', async () => {
-  const random = seededRandom(SEED)
+  const random = seededRandom(gameSeed(SEED))
   const tally: Tally = { codes: new Map(), ends: new Map() }
   const options = {
     miners: 9,

@@ -8,7 +8,7 @@ import { flipBit } from '../support/dispute/flip.ts'
 import { stoppedAt, withWrongPiece, withWrongRow } from '../support/dispute/lies.ts'
 import { type Side, TRIAL_SHAPE, Trial } from '../support/dispute/trial.ts'
 import type { ModelShape } from '../support/machine/random-model.ts'
-import { type Random, seededRandom } from '../support/random.ts'
+import { gameSeed, type Random, seededRandom } from '../support/random.ts'
 
 const SEED = 20_261_121
 const DISPUTES = 500
@@ -132,7 +132,7 @@ async function playJob(trial: Trial, random: Random, count: Count): Promise<void
 }
 
 it('no honest seat is ever slashed, every liar with an honest challenger is, once, and money is conserved', async () => {
-  const random = seededRandom(SEED)
+  const random = seededRandom(gameSeed(SEED))
   const count: Count = { disputes: 0, proven: 0, refuted: 0 }
   // Disputes are played one after the other, so the window outlasts all of them.
   const parameters = { disputeWindow: 240 * 60_000 }

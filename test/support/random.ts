@@ -11,6 +11,9 @@ export interface Random {
   pick<T>(from: readonly T[]): T
 }
 
+/** The seed of a random game of the suite; `npm run soak` gives every round another one. */
+export const gameSeed = (seed: number): number => (seed + Number(process.env.APUS_SOAK_ROUND ?? 0)) % 2 ** 31
+
 export function seededRandom(seed: number): Random {
   let state = seed >>> 0
   const u32 = (): number => {

@@ -2,7 +2,6 @@ import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { firstBytes, oneLine } from '@apus/shared/kit'
 import { MAX_CLASS_BYTES, MAX_NAME_BYTES } from '@apus/shared/protocol'
@@ -17,18 +16,10 @@ import { adapterInfo } from '../../../node/src/engine/webgpu/adapter-info.ts'
 import { createHome, homeAt, keepNodeKey, readNodeKey } from '../../../node/src/home/home.ts'
 import { hold, lockHome, socketPath } from '../../../node/src/home/lock.ts'
 import { checkNetworkMessage } from '../../../shared/src/protocol/message-rules.ts'
-import { EMBEDDED_Q8 } from '../../support/embedded-model.ts'
+import { onMachine } from '../../support/on-machine.ts'
 import { MACHINES } from '../../support/strange-machine.mjs'
 
 const run = promisify(execFile)
-const PRELOAD = new URL('../../support/strange-machine.mjs', import.meta.url)
-const MAIN = fileURLToPath(new URL('../../../node/src/main.ts', import.meta.url))
-const RELEASE = /^llama\.cpp\/([^/]+)\//
-
-/** What a program is started with to run on another machine. */
-const on = (machine: keyof typeof MACHINES, more: Readonly<Record<string, string>> = {}) => ({
-  env: { ...process.env, NODE_OPTIONS: `--import=${PRELOAD}`, STRANGE_MACHINE: machine, ...more },
-})
 
 /** A name that breaks whatever takes text for harmless. */
 const HOSTILE = `Ünïcøde "quoted" 'too' \\ $(id) %s ${'\u0000\u0007\u001b[2J\r\n\u2028\u202e'} 显卡 😀 `
@@ -166,7 +157,11 @@ describe('names that come from elsewhere', () => {
   it('of hosts do not break the log', async () => {
     const logger = new URL('../../../shared/src/kit/logger.ts', import.meta.url)
     const code = `import { createLogger } from ${JSON.stringify(logger)}; createLogger({ name: 'test', level: 'info' }).info('hello')`
-    const { stderr } = await run(process.execPath, ['--input-type=module', '-e', code], on('exaggerated'))
+    const { stderr } = await run(
+      process.execPath,
+      ['--input-type=module', '-e', code],
+      onMachine('exaggerated'),
+    )
     expect(JSON.parse(stderr)).toMatchObject({ hostname: MACHINES.exaggerated.host, msg: 'hello' })
   })
 })
@@ -226,50 +221,7 @@ describe('numbers of the machine', () => {
   ] as const)('of processors: the %s machine has %i threads for a model', async (machine, threads) => {
     const source = new URL('../../../node/src/engine/cpu/cpu-engine.ts', import.meta.url)
     const code = `import { usualThreads } from ${JSON.stringify(source)}; console.log(usualThreads())`
-    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code], on(machine))
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', code], onMachine(machine))
     expect(Number(stdout)).toBe(threads)
   })
 })
-
-describe.runIf(process.arch === 'x64')('a processor', () => {
-  /** What `doctor` says of a processor of which V8 uses less. */
-  const finding = async (flag: string): Promise<unknown> => {
-    const env = { ...process.env, APUS_HOME: folder }
-    const { stdout } = await run(process.execPath, [flag, MAIN, 'doctor', '--json'], { env }).catch(
-      error => error,
-    )
-    return JSON.parse(stdout).find(({ name }: { name: string }) => name === 'processor')
-  }
-
-  it.each(['--no-enable-avx', '--no-enable-sse4-2'])('gives the known answers under %s', async flag => {
-    expect(await finding(flag)).toMatchObject({ state: 'good' })
-  })
-
-  it('without SSE4.1 is told to be too old', async () => {
-    expect(await finding('--no-enable-sse4-1')).toMatchObject({
-      state: 'fault',
-      detail: expect.stringContaining('SSE4.1'),
-      fix: expect.stringContaining('newer processor'),
-    })
-  })
-})
-
-it.each([
-  ['hidden', 'baseline', 'tr_TR.UTF-8'],
-  ['exaggerated', 'avx512', 'de_DE.UTF-8'],
-  ['exaggerated', 'avx512', 'ar_EG.UTF-8'],
-] as const)(
-  'the programs work on the %s machine, whose llama.cpp is %s, in the locale %s',
-  async (machine, unit, locale) => {
-    const arguments_ = [MAIN, 'bench', EMBEDDED_Q8, '--seconds', '0.1', '--json']
-    const { stdout } = await run(
-      process.execPath,
-      arguments_,
-      on(machine, { LC_ALL: locale, LANG: locale, APUS_HOME: folder }),
-    )
-    const { class: name, decode } = JSON.parse(stdout)
-    expect(name).toBe(buildClass(RELEASE.exec(name)?.[1] ?? '', MACHINES[machine].systemInfo))
-    expect(name).toContain(`/${unit}-`)
-    expect(decode).toBeGreaterThan(0)
-  },
-)

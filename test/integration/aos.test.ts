@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { ResidentProcess } from '../../../../deploy/ao-units/compute/resident-process.ts'
-import { AOS_MODULE_ID, ensureAosModule } from '../../../../deploy/setup/aos-module.mjs'
-import { loadAos } from '../../../support/aos.ts'
+import { ResidentProcess } from '../../deploy/ao-units/compute/resident-process.ts'
+import { AOS_MODULE_ID, ensureAosModule } from '../../deploy/setup/aos-module.mjs'
+import { loadAos } from '../support/aos.ts'
 
 const OWNER = 'owner'.padEnd(43, '_')
 const STRANGER = 'stranger'.padEnd(43, '_')
