@@ -11,15 +11,18 @@ export const WINDOWS = {
   dispute: 900_000,
 } as const
 const MAX_REDRAWS = 2
+/** Number of the first audit draw; 0 to 2 are the draws of ordinary seats. */
+const AUDIT_DRAW = 3
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 interface ModelJob extends Mutable<Omit<JobView, 'seats'>> {
   seats: Mutable<SeatView>[]
-  /** Waits for the hash chain of the next message. */
-  awaiting: boolean
-  draws: number
+  /** What the next message's hash chain draws. */
+  awaiting: 'seats' | 'audit' | 'audit-seat' | undefined
+  redraws: number
+  auditDraws: number
+  auditCommitted: boolean
   drawUntil: number
-  audited: boolean
 }
 
 /** What chance and miners decide. */
@@ -31,7 +34,10 @@ export interface Fate {
 
 export const minerOf = (n: number): Address => digest('test/miner', String(n)) as Address
 
-/** The life of jobs by contracts-lua/SPEC.md, without money: time, draws, rounds and deadlines. */
+/**
+ * The life of jobs by contracts-lua/SPEC.md, without money and disputes: time, draws, rounds and deadlines.
+ * test/contracts/contract-model.test.ts holds it to the contract.
+ */
 export class ContractModel {
   readonly jobs = new Map<JobId, ModelJob>()
   readonly #fates = new Map<JobId, Fate>()
@@ -50,7 +56,7 @@ export class ContractModel {
     this.messages += 1
     const step = Math.max(0, at - this.timestamp)
     this.network += Math.min(step, MAX_CLOCK_STEP_MS)
-    this.timestamp = Math.max(at, this.timestamp)
+    this.timestamp = at
     for (const job of this.jobs.values()) if (job.awaiting) this.#draw(job)
     const overdue = [...this.jobs.values()]
       .filter(job => !ENDED.includes(job.state) && job.deadline <= this.network)
@@ -68,9 +74,10 @@ export class ContractModel {
         state: 'submitted',
         deadline: this.network + WINDOWS.draw,
         drawUntil: this.network + WINDOWS.draw,
-        awaiting: true,
-        draws: 0,
-        audited: false,
+        awaiting: 'seats',
+        redraws: 0,
+        auditDraws: 0,
+        auditCommitted: false,
         seats: [],
       })
     })
@@ -81,9 +88,10 @@ export class ContractModel {
     this.message(at, () => {
       const job = this.jobs.get(id)
       const seat = job?.seats.find(s => s.miner === miner && s.state === 'drawn')
-      if (!job || !seat || (job.state !== 'seated' && job.state !== 'auditing')) return
+      if (!job || !seat) return
       seat.state = 'committed'
-      if (!has(job, 'drawn')) this.#committed(job)
+      if (seat.audit) job.auditCommitted = true
+      this.#afterCommit(job)
     })
   }
 
@@ -93,52 +101,74 @@ export class ContractModel {
       const seat = job?.seats.find(s => s.miner === miner && s.state === 'committed')
       if (!job || !seat || job.state !== 'revealing') return
       seat.state = 'revealed'
-      if (!has(job, 'committed')) this.#decide(job)
+      if (count(job, 'committed') === 0) this.#decide(job)
     })
   }
 
   view(id: JobId): JobView {
-    const { awaiting, draws, drawUntil, audited, ...job } = this.jobs.get(id)!
+    const { awaiting, redraws, auditDraws, auditCommitted, drawUntil, ...job } = this.jobs.get(id)!
     return structuredClone(job)
   }
 
   #draw(job: ModelJob): void {
-    job.awaiting = false
-    const candidates = this.#fates.get(job.id)!.candidates(job.draws)
-    if (job.state === 'auditing') {
-      if (this.#fates.get(job.id)!.audit && !job.audited && candidates > 0) this.#seat(job, 1, true)
-      else this.#expire(job, 'revealing', WINDOWS.reveal)
-      job.audited = true
-      return
-    }
-    const missing = job.redundancy - job.seats.filter(s => s.state === 'committed').length
-    if (job.draws === 0 && candidates < missing) {
+    const { awaiting } = job
+    job.awaiting = undefined
+    if (awaiting === 'seats') this.#drawSeats(job)
+    else if (awaiting === 'audit-seat' || this.#fates.get(job.id)!.audit) this.#drawAuditSeat(job)
+    else this.#startRevealing(job)
+  }
+
+  #drawSeats(job: ModelJob): void {
+    const missing = job.redundancy - count(job, 'committed')
+    const candidates = this.#fates.get(job.id)!.candidates(job.redraws)
+    if (job.redraws === 0 && candidates < missing) {
       this.#expire(job, 'submitted', Math.min(WINDOWS.drawRetry, job.drawUntil - this.network))
       return
     }
-    this.#seat(job, Math.min(missing, candidates), false)
-    if (candidates === 0) this.#committed(job)
+    const drawn = Math.min(missing, candidates)
+    this.#seat(job, drawn, job.redraws, false)
+    job.redraws = drawn > 0 ? job.redraws + 1 : MAX_REDRAWS + 1
+    this.#expire(job, 'seated', WINDOWS.commit)
+    this.#afterCommit(job)
   }
 
-  #seat(job: ModelJob, count: number, audit: boolean): void {
-    for (let i = 0; i < count; i++) {
-      job.seats.push({ miner: minerOf(this.#miners++), state: 'drawn', draw: job.draws, audit })
-    }
-    job.draws += 1
-    this.#expire(job, audit ? 'auditing' : 'seated', WINDOWS.commit)
-  }
-
-  #committed(job: ModelJob): void {
-    if (!has(job, 'committed')) {
-      this.#end(job, 'expired')
+  #drawAuditSeat(job: ModelJob): void {
+    if (this.#fates.get(job.id)!.candidates(AUDIT_DRAW + job.auditDraws) === 0) {
+      this.#startRevealing(job)
       return
     }
+    this.#seat(job, 1, job.auditDraws, true)
+    job.auditDraws += 1
+    this.#expire(job, 'auditing', WINDOWS.commit)
+  }
+
+  #seat(job: ModelJob, seats: number, draw: number, audit: boolean): void {
+    for (let i = 0; i < seats; i++)
+      job.seats.push({ miner: minerOf(this.#miners++), state: 'drawn', draw, audit })
+  }
+
+  /** Moves on when no drawn seat is left to wait for: to another draw of the missing ones, or to the next round. */
+  #afterCommit(job: ModelJob): void {
+    if (count(job, 'drawn') > 0 || job.awaiting) return
     if (job.state === 'auditing') {
-      this.#expire(job, 'revealing', WINDOWS.reveal)
+      if (job.auditCommitted || job.auditDraws > MAX_REDRAWS) this.#startRevealing(job)
+      else this.#await(job, 'audit-seat', 'auditing')
       return
     }
-    job.awaiting = true
-    this.#expire(job, 'auditing', WINDOWS.draw)
+    const committed = count(job, 'committed')
+    if (committed < job.redundancy && job.redraws <= MAX_REDRAWS) this.#await(job, 'seats', 'seated')
+    else if (committed === 0) this.#end(job, 'expired')
+    else this.#await(job, 'audit', 'auditing')
+  }
+
+  #await(job: ModelJob, draw: ModelJob['awaiting'], state: JobView['state']): void {
+    job.awaiting = draw
+    this.#expire(job, state, WINDOWS.draw)
+  }
+
+  #startRevealing(job: ModelJob): void {
+    job.awaiting = undefined
+    this.#expire(job, 'revealing', WINDOWS.reveal)
   }
 
   #overdue(job: ModelJob): void {
@@ -148,20 +178,18 @@ export class ContractModel {
           this.#end(job, 'expired')
           return
         }
-        job.awaiting = true
+        job.awaiting = 'seats'
         this.#expire(job, 'submitted', job.drawUntil - this.network)
         return
-      case 'seated':
-      case 'auditing': {
-        for (const seat of job.seats) if (seat.state === 'drawn') seat.state = 'missed'
-        if (job.state === 'seated' && job.draws <= MAX_REDRAWS) {
-          job.awaiting = true
-          this.#expire(job, 'seated', WINDOWS.draw)
-          return
-        }
-        this.#committed(job)
+      case 'auditing':
+        if (job.awaiting) this.#startRevealing(job)
+        else this.#missed(job)
         return
-      }
+      case 'seated':
+        if (job.awaiting) job.redraws = MAX_REDRAWS + 1
+        job.awaiting = undefined
+        this.#missed(job)
+        return
       case 'revealing':
         for (const seat of job.seats) if (seat.state === 'committed') seat.state = 'late'
         this.#decide(job)
@@ -172,8 +200,13 @@ export class ContractModel {
     }
   }
 
+  #missed(job: ModelJob): void {
+    for (const seat of job.seats) if (seat.state === 'drawn') seat.state = 'missed'
+    this.#afterCommit(job)
+  }
+
   #decide(job: ModelJob): void {
-    if (!has(job, 'revealed')) {
+    if (count(job, 'revealed') === 0) {
       this.#end(job, 'expired')
       return
     }
@@ -191,7 +224,8 @@ export class ContractModel {
   }
 }
 
-const has = (job: ModelJob, state: SeatView['state']): boolean => job.seats.some(s => s.state === state)
+const count = (job: ModelJob, state: SeatView['state']): number =>
+  job.seats.filter(seat => seat.state === state).length
 
 /** A job as published, for tests that fill in what matters to them. */
 export function blankJob(id: JobId, redundancy: number, now: number): JobView {
