@@ -35,7 +35,7 @@ export function challengerMove(view: DisputeView, run: Replay, accused: Accused)
 }
 
 const nothingToProve = () =>
-  new ApusError('nothing-to-prove', 'What the accused has answered is what this run gives.', {
+  new ApusError('nothing-to-prove', 'The answers of the accused are the same as those of this run.', {
     blame: 'nobody',
   })
 

@@ -116,7 +116,7 @@ function claimStory(file: ClaimProof): ClaimStory {
   const terms = termsOf(file)
   const root = resultRoot(file.network, file.job, { promptTokens: file.job.promptTokens, ...file.statement })
   if (root !== file.resultRoot)
-    throw invalid('wrong-result-root', 'The statement is not what the accused had committed to.')
+    throw invalid('wrong-result-root', 'The revealed result is not the one that the accused committed to.')
   const tokens = decodeTokens(fromBase64(file.tokens))
   if (tokenDigest(tokens) !== file.statement.tokenDigest || tokens.length !== file.statement.count)
     throw invalid('wrong-tokens', 'The tokens are not those that were revealed.')
@@ -142,7 +142,7 @@ async function checkWallet(file: ClaimProof, signed: NonNullable<ClaimProof['sig
     ...place,
   })
   if ((file.operations === undefined) !== (file.signed.operations === undefined))
-    throw invalid('bad-data', 'The operations go with their signature.')
+    throw invalid('bad-data', 'The operations and their signature must be given together.')
   if (file.operations !== undefined && file.signed.operations !== undefined)
     await checkSigned({ ...file.signed.operations, data: file.operations }, speaker, {
       Action: 'Answer-Operations',
@@ -280,7 +280,10 @@ function operationsOf(
 ): Uint8Array[] {
   const { position, stage, operations } = file
   if (showsOperations(terms, position) !== (operations === undefined))
-    throw invalid('wrong-operations', 'The operations are not where they belong.')
+    throw invalid(
+      'wrong-operations',
+      'The operations must be in the file exactly where the stages lack them.',
+    )
   return operations === undefined
     ? operationsOfStage(terms, position, stage, fromHashes(shown.operations ?? ''))
     : fromHashes(payloadOf('Answer-Operations', operations).digests)
@@ -292,7 +295,7 @@ function payloadOf<A extends 'Answer-Stages' | 'Answer-Operations'>(
 ): DisputePayload<A> {
   const read = disputePayloads[action].safeParse(parsed(text))
   if (read.success) return read.data as DisputePayload<A>
-  throw invalid('bad-data', `The Data of ${action} is not as it must be.`)
+  throw invalid('bad-data', `The Data of ${action} does not have the fields of this action.`)
 }
 
 function termsOf({ job, manifest: shown }: ClaimProof): RunTerms {
@@ -302,7 +305,7 @@ function termsOf({ job, manifest: shown }: ClaimProof): RunTerms {
   const hash = bundleLeaf(leaf)
   const root = rootOfRange(layout.leafCount, 0, [hash], fromHashes(shown.path))
   if (!root || toBase64Url(root) !== job.model)
-    throw invalid('wrong-manifest', 'The manifest is not that of the model.')
+    throw invalid('wrong-manifest', 'The manifest does not belong to the model.')
   return {
     manifest,
     layout,
@@ -327,10 +330,10 @@ function checkCheckpoint(
   const path = fromHashes(checkpoint?.path ?? '')
   const root = rootOfRange(file.statement.count, index, [checkpointLeaf(leaf)], path)
   if (!root || toBase64Url(root) !== file.statement.checkpointRoot)
-    throw invalid('wrong-checkpoint', 'The checkpoint is not one of the accused.')
+    throw invalid('wrong-checkpoint', 'The path does not prove the checkpoint under its root.')
   const head = valueDigest([leaf.slice(4, CHECKPOINT_DIGEST_AT)])
   if (!equalBytes(stages[layers], leaf.slice(CHECKPOINT_DIGEST_AT)) || !equalBytes(stages[layers + 1], head))
-    throw invalid('wrong-stages', 'The stages are not those of the checkpoint.')
+    throw invalid('wrong-stages', 'The digests of the stages do not match the checkpoint.')
 }
 
 const operationLeaf = ({ value }: StepProof, leaf: number): string =>

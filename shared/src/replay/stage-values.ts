@@ -85,7 +85,7 @@ function chunkOf(
 /** Reads what the head's operations behind an advice read: values, thresholds, tokens and pieces. */
 function sourceOf(run: Replay, operations: readonly Operation[], values: StageValues): InputSource {
   const none = (): never => {
-    throw new RangeError('no operation behind an advice reads pages or weights')
+    throw new RangeError('no operation after an advice reads pages or weights')
   }
   const { promptLength, manifest, layout } = run.terms
   return {
