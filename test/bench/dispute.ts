@@ -6,7 +6,7 @@ import { systemClock } from '@apus/shared/kit'
 import { NetworkClient, NetworkFeed, Requester } from '@apus/shared/network'
 import type { JobView } from '@apus/shared/protocol'
 import { provenFault } from '../../deploy/localnet/demonstration/proven-fault.ts'
-import { startLocalNetwork } from '../../deploy/localnet/network.ts'
+import { type MinerRole, startLocalNetwork } from '../../deploy/localnet/network.ts'
 import { until } from '../support/small-network.ts'
 import { type Figures, measureLike, measureSevenBillion, measuring } from './dispute-shapes.ts'
 
@@ -20,7 +20,7 @@ const { values } = parseArgs({
 })
 const ROOT = join(import.meta.dirname, '..', '..')
 const PATIENCE_MS = 180_000
-const MINERS = [{ name: 'ada' }, { name: 'ben' }, { name: 'liar', fault: 'wrong-result' }] as const
+const MINERS = [{ name: 'ada' }, { name: 'ben' }, { name: 'liar', cheat: 'wrong-result' }] as const satisfies readonly MinerRole[]
 
 async function onNetwork() {
   const dir = await mkdtemp(join(tmpdir(), 'apus-dispute-'))
