@@ -20,7 +20,11 @@ const { values } = parseArgs({
 })
 const ROOT = join(import.meta.dirname, '..', '..')
 const PATIENCE_MS = 180_000
-const MINERS = [{ name: 'ada' }, { name: 'ben' }, { name: 'liar', cheat: 'wrong-result' }] as const satisfies readonly MinerRole[]
+const MINERS = [
+  { name: 'ada' },
+  { name: 'ben' },
+  { name: 'liar', cheat: 'wrong-result' },
+] as const satisfies readonly MinerRole[]
 
 async function onNetwork() {
   const dir = await mkdtemp(join(tmpdir(), 'apus-dispute-'))

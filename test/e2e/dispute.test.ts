@@ -9,7 +9,7 @@ import { NetworkFeed } from '@apus/shared/network'
 import { nodeKey } from '@apus/shared/p2p'
 import { commitmentOf, type Digest, type JobId, type JobView, signCommitment } from '@apus/shared/protocol'
 import { provingBundle } from '@apus/shared/replay'
-import { afterEach, expect, it } from 'vitest'
+import { expect, type TestContext, test } from 'vitest'
 import { oracleModel } from '../../deploy/localnet/miners/oracle-model.ts'
 import { wrongBit } from '../../deploy/localnet/miners/wrong-bit.ts'
 import type { LoadedModel } from '../../node/src/engine/engine.ts'
@@ -18,6 +18,8 @@ import { equivocationMessage } from '../../shared/src/dispute/equivocation.ts'
 import { LISTED_BUNDLE } from '../support/listed-bundle.ts'
 import { MODEL, type SmallNetwork, startSmallNetwork, until } from '../support/small-network.ts'
 
+// Every test has a network of its own and waits most of the time for the clocks of disputes, so all run at once.
+
 const MINUTES = 60_000
 const APUS = join(import.meta.dirname, '../../shared/bin/apus.ts')
 const apus = (...args: string[]) => promisify(execFile)(process.execPath, [APUS, ...args])
@@ -25,12 +27,6 @@ const apus = (...args: string[]) => promisify(execFile)(process.execPath, [APUS,
 const CLOCKS = { disputeWindow: 10 * MINUTES, disputeClock: 30_000, disputeIncrement: 10_000 }
 /** Of a watcher, for the bonds of its disputes, in units. */
 const PURSE = 50n * 10n ** 12n
-let net: SmallNetwork | undefined
-
-afterEach(async () => {
-  await net?.close()
-  net = undefined
-})
 
 const honest = (): LoadedModel =>
   oracleModel(provingBundle(MODEL, LISTED_BUNDLE.leaves), {
@@ -38,9 +34,14 @@ const honest = (): LoadedModel =>
     tokenize: prompt => [...Buffer.from(prompt)].map(byte => byte % 70),
   })
 
-async function startThree(liar: LoadedModel) {
+async function startNetwork({ onTestFinished }: TestContext): Promise<SmallNetwork> {
   const network = await startSmallNetwork({ name: 'dispute', miners: 3, parameters: CLOCKS })
-  net = network
+  onTestFinished(network.close)
+  return network
+}
+
+async function startThree(context: TestContext, liar: LoadedModel) {
+  const network = await startNetwork(context)
   const [first, second, third] = network.miners
   const one = await network.startMiner(first!, [], honest())
   const bootstrap = one.host.addresses()
@@ -65,8 +66,8 @@ const expectHonestWhole = (job: JobView | undefined, liar: string) => {
   }
 }
 
-it('a miner with one wrong bit is challenged, proven wrong and slashed, and the honest are paid', async () => {
-  const { network, submit, liar } = await startThree(wrongBit(honest()))
+test.concurrent('a miner with one wrong bit is challenged, proven wrong and slashed, and the honest are paid', async context => {
+  const { network, submit, liar } = await startThree(context, wrongBit(honest()))
   const id = await submit()
   await untilSlashed(network, id, liar)
   const feed = new NetworkFeed(network.requester.ao, {
@@ -134,10 +135,10 @@ it('a miner with one wrong bit is challenged, proven wrong and slashed, and the 
   expect(stdout).toContain("The miner's wallet signed that this is its node, its commitment and its reveal.")
 })
 
-it('a liar that answers nothing loses by the clock', async () => {
+test.concurrent('a liar that answers nothing loses by the clock', async context => {
   const lying = wrongBit(honest())
   const mute: LoadedModel = { ...lying, replay: () => Promise.reject(new Error('says nothing')) }
-  const { network, submit, liar } = await startThree(mute)
+  const { network, submit, liar } = await startThree(context, mute)
   const id = await submit()
   await untilSlashed(network, id, liar)
   const feed = await network.follow(200)
@@ -147,8 +148,8 @@ it('a liar that answers nothing loses by the clock', async () => {
   expect(await network.conserved()).toBe(true)
 })
 
-it('an honest miner that lost its disk answers a false accusation, which loses its bond', async () => {
-  const { network, submit, bootstrap, two } = await startThree(honest())
+test.concurrent('an honest miner that lost its disk answers a false accusation, which loses its bond', async context => {
+  const { network, submit, bootstrap, two } = await startThree(context, honest())
   const id = await submit()
   await until(async () => (await network.requester.client.job(id))?.agreed !== undefined)
   const [, second] = network.miners
@@ -172,9 +173,8 @@ it('an honest miner that lost its disk answers a false accusation, which loses i
   expect(await network.conserved()).toBe(true)
 })
 
-it('all seats agree on a lie, and a watcher without a seat convicts every one of them', async () => {
-  const network = await startSmallNetwork({ name: 'watch', miners: 3, parameters: CLOCKS })
-  net = network
+test.concurrent('all seats agree on a lie, and a watcher without a seat convicts every one of them', async context => {
+  const network = await startNetwork(context)
   const { requester, miners } = network
   const watcher = { ...(await network.party('watcher')), key: nodeKey(new Uint8Array(randomBytes(32))) }
   await requester.client.transfer(watcher.address, PURSE)

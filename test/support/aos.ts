@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { AoMessage, AoResult, Tag } from '../../deploy/ao-units/ao-message.ts'
-import { ResidentProcess } from '../../deploy/ao-units/compute/resident-process.ts'
+import type { AoEnvironment, AoMessage, AoResult, Tag } from '../../deploy/ao-units/ao-message.ts'
+import { type ProcessSnapshot, ResidentProcess } from '../../deploy/ao-units/compute/resident-process.ts'
 import { AOS_MODULE_ID, ensureAosModule } from '../../deploy/setup/aos-module.mjs'
 
 type AosTags = Readonly<Record<string, string>> | readonly Tag[]
@@ -30,6 +30,8 @@ export interface AosSpawn {
   readonly tags?: AosTags
   /** Lua evaluated by aos when the process is spawned, through the tag `On-Boot: Data`. */
   readonly data?: string
+  /** Lua that the owner evaluates next, at the same time. */
+  readonly code?: string
   readonly timestamp?: number
   readonly height?: number
 }
@@ -39,6 +41,8 @@ export interface AosTestProcess {
   readonly owner: string
   /** What the spawn message gave. */
   readonly booted: AoResult
+  /** What `code` gave. */
+  readonly loaded: AoResult | undefined
   handle(input: AosInput): Promise<AoResult>
   /** Evaluates Lua as the owner and returns the printed value; throws what Lua threw. */
   eval(code: string): Promise<string>
@@ -53,11 +57,17 @@ const CACHE_DIR = join(import.meta.dirname, '../../.cache/aos')
 
 let compiled: Promise<WebAssembly.Module> | undefined
 
+/** A process as its first messages left it. */
+interface Start extends Pick<AosTestProcess, 'booted' | 'loaded'> {
+  /** None when it did not boot. */
+  readonly snapshot: ProcessSnapshot | undefined
+}
+
+/** The last start of each process: most tests of a file begin with equal ones, and going on from one takes half the time. */
+const starts = new Map<string, { readonly of: string; readonly start: Promise<Start> }>()
+
 /** The real aos module, in this process and without HTTP; a result with `Error` has changed nothing. */
-export async function loadAos(
-  wasmPath?: string,
-): Promise<{ spawn(options: AosSpawn): Promise<AosTestProcess> }> {
-  if (wasmPath) return runnerOf(await WebAssembly.compile(await readFile(wasmPath)))
+export async function loadAos(): Promise<{ spawn(options: AosSpawn): Promise<AosTestProcess> }> {
   compiled ??= ensureAosModule(CACHE_DIR)
     .then(path => readFile(path))
     .then(bytes => WebAssembly.compile(bytes))
@@ -70,6 +80,25 @@ const tagList = (tags: AosTags = {}): Tag[] =>
 /** A readable 43-character id, unique within a process under test. */
 const idOf = (kind: string, number: number): string => `${kind}-${String(number)}`.padEnd(43, '_')
 
+function startOf(
+  module: WebAssembly.Module,
+  environment: AoEnvironment,
+  messages: readonly AoMessage[],
+): Promise<Start> {
+  const { Id: id } = environment.Process
+  const of = JSON.stringify([environment, messages])
+  const known = starts.get(id)
+  if (known?.of === of) return known.start
+  const start = ResidentProcess.start(module, environment).then(async resident => {
+    const results: AoResult[] = []
+    for (const message of messages) results.push(await resident.evaluate(message))
+    const [booted, loaded] = results as [AoResult, ...AoResult[]]
+    return { snapshot: booted.Error === undefined ? resident.snapshot() : undefined, booted, loaded }
+  })
+  starts.set(id, { of, start })
+  return start
+}
+
 function runnerOf(module: WebAssembly.Module) {
   return {
     async spawn(options: AosSpawn): Promise<AosTestProcess> {
@@ -81,10 +110,10 @@ function runnerOf(module: WebAssembly.Module) {
         { name: 'Module', value: AOS_MODULE_ID },
         ...tagList(options.tags),
       ]
-      const resident = await ResidentProcess.start(module, {
+      const environment = {
         Process: { Id: id, Owner: owner, Tags: processTags },
         Module: { Id: AOS_MODULE_ID, Owner: owner, Tags: [] },
-      })
+      }
       let slot = 0
       let clock = options.timestamp ?? FIRST_TIMESTAMP
       let height = options.height ?? FIRST_HEIGHT
@@ -122,26 +151,23 @@ function runnerOf(module: WebAssembly.Module) {
         const missing = tagList(standard).filter(({ name }) => !given.some(tag => tag.name === name))
         return [...missing, ...given]
       }
-      const handle = async (input: AosInput): Promise<AoResult> => {
-        const message = messageOf(input, withProtocol(input))
+      const next = (input: AosInput, tags = withProtocol(input)): AoMessage => {
+        const message = messageOf(input, tags)
         slot++
-        return resident.evaluate(message)
+        return message
       }
-      const booted = await resident.evaluate(
-        messageOf(
-          {
-            id,
-            timestamp: clock,
-            ...(options.data ? { data: options.data } : {}),
-          },
-          processTags,
-        ),
-      )
-      slot++
+      const first = { id, timestamp: clock, ...(options.data ? { data: options.data } : {}) }
+      const messages = [next(first, processTags)]
+      if (options.code !== undefined)
+        messages.push(next({ tags: { Action: 'Eval' }, data: options.code, timestamp: clock }))
+      const { snapshot, booted, loaded } = await startOf(module, environment, messages)
+      const resident = await ResidentProcess.start(module, environment, snapshot)
+      const handle = (input: AosInput): Promise<AoResult> => resident.evaluate(next(input))
       return {
         id,
         owner,
         booted,
+        loaded,
         handle,
         eval: async code => {
           const result = await handle({ tags: { Action: 'Eval' }, data: code })

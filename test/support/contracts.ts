@@ -105,9 +105,9 @@ export class World {
   async load(id: string, source: string): Promise<void> {
     const aos = await loadAos()
     const tags = { Authority: UNIT, Scheduler: addressOf('scheduler') }
-    const process = await aos.spawn({ id, owner: DEPLOYER, tags, timestamp: this.now })
-    const loaded = await process.handle({ tags: { Action: 'Eval' }, data: source, timestamp: this.now })
-    if (loaded.Error !== undefined) throw new Error(loaded.Error)
+    const process = await aos.spawn({ id, owner: DEPLOYER, tags, timestamp: this.now, code: source })
+    const { loaded } = process
+    if (loaded === undefined || loaded.Error !== undefined) throw new Error(loaded?.Error)
     this.#processes.set(id, process)
     this.#read(id, loaded.Messages)
   }

@@ -11,7 +11,8 @@ export default class CountReporter implements Reporter {
     let skipped = 0
     const leftOut = new Map<string, Map<string, number>>()
     for (const module of modules) {
-      if (module.errors().length > 0) failed += 1
+      // A hook that throws skips its tests: nothing failed but the suite.
+      for (const suite of [module, ...module.children.allSuites()]) if (suite.errors().length > 0) failed += 1
       for (const test of module.children.allTests()) {
         const { state } = test.result()
         if (state === 'passed') passed += 1
@@ -26,6 +27,7 @@ export default class CountReporter implements Reporter {
       console.log(`Left out, because ${reason}:`)
       for (const [name, tests] of names) console.log(`  ${name} (${tests} ${tests === 1 ? 'test' : 'tests'})`)
     }
+    if (modules.length === 0) console.log('No test ran: no test file has that in its path.')
     console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
   }
 }

@@ -25,6 +25,14 @@ const FUNDS = 10_000_000n * APUS
 const LISTING = 1_000n * APUS
 /** RSA-4096 keys take seconds to make, so those of tests are kept. */
 const WALLETS = join(import.meta.dirname, '../../.cache/test-wallets')
+/** Networks of one file may be made at the same time, with wallets of the same names. */
+const wallets = new Map<string, Promise<Wallet>>()
+
+function walletOf(name: string): Promise<Wallet> {
+  const wallet = wallets.get(name) ?? ensureWallet(WALLETS, name)
+  wallets.set(name, wallet)
+  return wallet
+}
 
 export const MODEL = LISTED_BUNDLE.root as ModelId
 const MODEL_CLASS = 'apus-machine-1'
@@ -104,12 +112,9 @@ async function open(
   closers.unshift(() => units.stop())
   const ao = aoConfig('legacy', units)
 
-  const wallets = await Promise.all(
-    ['requester', ...Array.from({ length: count }, (_, n) => `miner-${n}`)].map(role =>
-      ensureWallet(WALLETS, `${name}-${role}`),
-    ),
-  )
-  const [first, ...others] = wallets as [Wallet, ...Wallet[]]
+  const roles = ['requester', ...Array.from({ length: count }, (_, n) => `miner-${n}`)]
+  const made = await Promise.all(roles.map(role => walletOf(`${name}-${role}`)))
+  const [first, ...others] = made as [Wallet, ...Wallet[]]
   const balances = new Map(others.map(wallet => [wallet.address, STAKE]))
   balances.set(first.address, SUPPLY - STAKE * BigInt(count))
   const processes = await deployContracts(connectAo(ao, first), {
@@ -172,7 +177,7 @@ async function open(
       closers.unshift(() => redis.stop())
       return redis
     },
-    party: async role => partyOf(await ensureWallet(WALLETS, `${name}-${role}`)),
+    party: async role => partyOf(await walletOf(`${name}-${role}`)),
     follow: async pollMs => {
       const feed = new NetworkFeed(requester.ao, { network, pollMs, onError: () => {} })
       closers.unshift(() => feed.stop())
