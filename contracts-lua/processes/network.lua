@@ -27,7 +27,7 @@ local function change(action, input)
   local keys = { input.id }
   if input.tags.Reference then keys[2] = input.from .. '|' .. input.tags.Reference end
   for _, key in ipairs(keys) do
-    if dedupe.seen(key) then refusal.raise('duplicate', 'This message was taken before.') end
+    if dedupe.seen(key) then refusal.raise('duplicate', 'This message was accepted before.') end
   end
   action(input)
   for _, key in ipairs(keys) do

@@ -9,7 +9,7 @@ const CACHE_DIR = join(import.meta.dirname, '../../.cache/aos')
 function port(text: string): number {
   const value = Number(text)
   if (!Number.isInteger(value) || value < 0 || value > 65_535)
-    throw new InvalidArgumentError('Not a port number.')
+    throw new InvalidArgumentError('It must be a port number.')
   return value
 }
 

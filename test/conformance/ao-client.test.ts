@@ -177,7 +177,7 @@ describe.each(['legacy', 'mainnet'] as const)('AO in %s mode', mode => {
       .toEqual({ owner: parent, touched: 'true' })
   })
 
-  test('what is not there is named', async () => {
+  test('a process, message or path that does not exist is an error with a code of its own', async () => {
     const nobody = 'x'.repeat(42).concat('w')
     await expect(client.send({ process: nobody, tags: INCREMENT })).rejects.toMatchObject({
       code: 'ao-not-found',
@@ -196,12 +196,12 @@ describe.each(['legacy', 'mainnet'] as const)('AO in %s mode', mode => {
     }
   })
 
-  test('too large a message is named', async () => {
+  test('a message that is too large is an error with a code of its own', async () => {
     const sent = client.send({ process: counter, tags: INCREMENT, data: 'x'.repeat(10_500_000) })
     await expect(sent).rejects.toMatchObject({ code: 'ao-too-large' })
   })
 
-  test('units that are not there are unreachable, after retries', async () => {
+  test('units that do not run are reported as unreachable after retries', async () => {
     const gone = { ...units, urls: await closedUrls() }
     const lost = connectAo({ ...aoConfig(mode, gone), attempts: 2 }, await testWallet())
     await expect(lost.send({ process: counter, tags: INCREMENT })).rejects.toMatchObject({
@@ -225,7 +225,7 @@ async function closedUrls(): Promise<AoUnits['urls']> {
   return closed.urls
 }
 
-describe('what only classic units do', () => {
+describe('what classic units do and HyperBEAM nodes do not', () => {
   test('an assignment schedules a message for another process, once', async () => {
     const client = await testClient('legacy', units)
     const [first, second] = await Promise.all([client.spawn({}), client.spawn({})])

@@ -44,7 +44,7 @@ const page = async (query: string, variables = {}): Promise<Page> =>
   ((await graphql(query, variables)) as { data: { transactions: Page } }).data.transactions
 
 describe('transactions, with the arweave package', () => {
-  test('a small one goes up at once and comes back', async () => {
+  test('a small transaction is uploaded at once and read back', async () => {
     const transaction = await arweave.createTransaction({ data: 'hello weave' }, wallet.jwk.reveal())
     transaction.addTag('Content-Type', 'text/plain')
     await arweave.transactions.sign(transaction, wallet.jwk.reveal())
@@ -60,7 +60,7 @@ describe('transactions, with the arweave package', () => {
     expect(Number(await arweave.transactions.getPrice(1_000_000))).toBeGreaterThan(0)
   })
 
-  test('a large one goes up in chunks and comes back whole, in ranges and proved', async () => {
+  test('a large transaction is uploaded in chunks and read back whole, in ranges and with proofs', async () => {
     const shares: number[] = []
     const id = await gateway.uploadTransaction(LARGE, [{ name: 'Name', value: 'large' }], wallet, share =>
       shares.push(share),
@@ -93,7 +93,7 @@ describe('transactions, with the arweave package', () => {
     expect(Buffer.from(await gateway.read(transaction.id)).equals(data)).toBe(true)
   })
 
-  test('forged ones and false chunks are refused', async () => {
+  test('forged transactions and false chunks are refused', async () => {
     const transaction = await arweave.createTransaction({ data: LARGE }, wallet.jwk.reveal())
     await arweave.transactions.sign(transaction, wallet.jwk.reveal())
     const posted = { ...transaction.toJSON(), data: '' }
@@ -135,7 +135,7 @@ describe('transactions, with the arweave package', () => {
 })
 
 describe('data items', () => {
-  test('one goes up signed and is served by its id, in ranges too', async () => {
+  test('a signed item is uploaded and served by its id, in ranges too', async () => {
     const id = await gateway.uploadItem('0123456789', [{ name: 'Content-Type', value: 'text/plain' }], wallet)
     const whole = await fetch(`${units.urls.gateway}/${id}`)
     expect(whole.headers.get('content-type')).toBe('text/plain')
@@ -156,7 +156,7 @@ describe('data items', () => {
     expect(await get('bytes=0-1,3-4')).toEqual([200, null, '0123456789'])
   })
 
-  test('those of a bundle are served one by one', async () => {
+  test('the items of a bundle are served one by one', async () => {
     const signer = new ArweaveSigner(wallet.jwk.reveal())
     const items = ['first', 'second'].map(text =>
       createData(text, signer, { tags: [{ name: 'Part', value: text }] }),
@@ -181,7 +181,7 @@ describe('data items', () => {
     expect(digest).toBe('0fbcfb85f6354a067ec909102430bd8a7ce0301c9686595f474eabffff7ba58e')
   })
 
-  test('what is not there is named', async () => {
+  test('an id that is not known is an error with a code of its own', async () => {
     await expect(gateway.read('x'.repeat(43))).rejects.toMatchObject({ code: 'arweave-not-found' })
     await expect(gateway.read(units.moduleId, { limit: 1000 })).rejects.toMatchObject({ code: 'too-large' })
     const aborted = { signal: AbortSignal.abort() }
@@ -195,7 +195,7 @@ describe('data items', () => {
 })
 
 describe('GraphQL', () => {
-  test('by tags, owners and ids, in pages, newest first', async () => {
+  test('finds transactions by tags, owners and ids, in pages, the newest first', async () => {
     const ids: string[] = []
     for (let i = 0; i < 5; i++)
       ids.unshift(
@@ -234,7 +234,7 @@ describe('GraphQL', () => {
     expect(ascending.edges.map(edge => edge.node.id)).toEqual([ids[3], ids[1]])
   })
 
-  test('one transaction, and what is not known', async () => {
+  test('gives one transaction by its id, and nothing for an id that is not known', async () => {
     const id = await gateway.uploadItem('single', [], wallet)
     const { data } = (await graphql(
       `query { mine: transaction(id: "${id}") { id } none: transaction(id: "none") { id } }`,
@@ -246,7 +246,7 @@ describe('GraphQL', () => {
     expect(await graphql('{ transactions(first: }')).toMatchObject({ code: 'query-invalid' })
   })
 
-  test('arguments are read in every form', () => {
+  test('reads arguments in every form', () => {
     const query = `# a comment
       query Name($a: [String!] = ["x"], $b: Int) @cached { alias: transactions(first: -3, after: null, flag: true, sort: DESC,
         text: """block "text" """, list: [1, "a\\"b", $b], object: { name: $a }) { edges { node { id } } } other }`

@@ -242,7 +242,7 @@ describe('what a process cannot break', () => {
     expect(await luaValue(client, victim, 'return Value')).toBe('1')
   })
 
-  test('messages on their way to the thread behind one that never ends are evaluated once, in order', async () => {
+  test('messages that wait for the thread after one that never ends are evaluated once, in order', async () => {
     const busy = await client.spawn({})
     await evalLua(client, busy, `Trace = ''`)
     const note = (letter: string, work = '') => ({
@@ -306,7 +306,7 @@ describe('what a process cannot break', () => {
 })
 
 describe('how the program behaves', () => {
-  test('a port in use is named', async () => {
+  test('a port in use is named in the error', async () => {
     const port = Number(new URL(units.urls.base).port)
     await expect(startTestUnits({ port })).rejects.toMatchObject({ code: 'port-in-use' })
   })

@@ -111,7 +111,7 @@ describe('the machine engine with the embedded model', () => {
     expect(answer.bundlePath(9)).toEqual(oracle.bundlePath(9))
   })
 
-  test('what it refuses', async () => {
+  test('refuses bad requests and broken bundles by a code', async () => {
     const long = new Array<number>(257).fill(5)
     const refusals: [string, Partial<GenerationRequest>][] = [
       ['prompt-too-long', { promptTokens: long }],
@@ -127,7 +127,7 @@ describe('the machine engine with the embedded model', () => {
     )
   })
 
-  test('a bundle with one changed byte is refused, and so is none', async () => {
+  test('a bundle with one changed byte and a missing bundle are refused', async () => {
     const bytes = await readFile(join(path, 'bundle'))
     const other = await mkdtemp(join(folder, 'changed-'))
     bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] as number) ^ 1

@@ -42,7 +42,7 @@ const MODELS: Readonly<Record<string, Omit<RandomModel, 'seed'>>> = {
   'Qwen2 in Q4_K, output tied': { ...qwen2, ...wide, type: 'Q4_K', tied: true },
 }
 
-describe('an imported file means what llama.cpp reads in it', await needsLlamaCpp(), () => {
+describe('an imported file holds the weights that llama.cpp reads from it', await needsLlamaCpp(), () => {
   let folder: string
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'apus-sources-'))

@@ -24,7 +24,7 @@ const task = (n: number): Task => ({
   draw: 0,
 })
 
-describe('the board when things die', await needsRedis(), () => {
+describe('the board when Redis or a coordinator dies', await needsRedis(), () => {
   let dir: string
   let redis: RedisServer
   const open: JobBoard[] = []
@@ -48,7 +48,7 @@ describe('the board when things die', await needsRedis(), () => {
     return created
   }
 
-  test('Redis absent at the start is an error with a code that invites another try', async () => {
+  test('Redis that does not run at the start is an error that may be retried', async () => {
     await redis.kill()
     const later = board()
     await expect(later.open(async () => ({ kind: 'done' }))).rejects.toMatchObject({
@@ -66,7 +66,7 @@ describe('the board when things die', await needsRedis(), () => {
     await vi.waitFor(() => expect(handed).toEqual([task(1).id]), WAIT)
   })
 
-  test('something else at the port of Redis is the same error', async () => {
+  test('another program at the port of Redis is the same error', async () => {
     const silent = createServer(socket => socket.resume().end('HTTP/1.1 400 Bad Request\r\n\r\n'))
     await new Promise<void>(resolve => silent.listen(0, '127.0.0.1', resolve))
     const { port } = silent.address() as { port: number }
@@ -111,7 +111,7 @@ describe('the board when things die', await needsRedis(), () => {
     await desk.close()
   })
 
-  test('a coordinator killed while it hands tasks out loses them to the next one', async () => {
+  test('the tasks of a coordinator that is killed while it hands them out go to the next coordinator', async () => {
     const program = fileURLToPath(new URL('../support/holding-board.ts', import.meta.url))
     const child = spawn(process.execPath, [program, redis.url], { stdio: ['ignore', 'pipe', 'inherit'] })
     children.push(child)

@@ -43,7 +43,7 @@ function compare(model: LlamaModel, tokenizer: Tokenizer, seed: number, specials
   return texts.size
 }
 
-describe('tokens are those of llama.cpp', await needsLlamaCpp(), () => {
+describe('the tokenizer gives the tokens of llama.cpp', await needsLlamaCpp(), () => {
   it('for the SentencePiece vocabulary of the embedded model', async () => {
     const model = await llama.loadModel({ modelPath: EMBEDDED_Q8, gpuLayers: 0 })
     expect(compare(model, await ours(EMBEDDED_Q8), 1, ['<s>', '</s>', '<unk>', '<0x41>'])).toBe(STRINGS)

@@ -179,7 +179,7 @@ async function replay(
   count(ends, world.dispute(opened.id).state)
 }
 
-it('the model of the court in TypeScript takes and refuses what the contract does, and goes where it goes', async () => {
+it('the model of the court in TypeScript accepts and refuses the same moves as the contract and reaches the same states', async () => {
   const random = seededRandom(gameSeed(SEED))
   const tally: Tally = { codes: new Map(), ends: new Map() }
   const options = {

@@ -71,7 +71,7 @@ describe('deploying', () => {
     expect(one.codeHashes.network).toBe(other.codeHashes.network)
   })
 
-  it('is told from other code', async () => {
+  it('finds that a process runs other code', async () => {
     const ao = directAo()
     const { token, network } = await deployContracts(ao, options)
     expect(await runsTheseContracts(ao, network)).toBe(true)

@@ -65,7 +65,7 @@ async function openAt(
   })
 }
 
-describe('who is silent loses:', () => {
+describe('a side that does not move in time loses:', () => {
   it.each(['Answer-Level', 'Answer-Stages', 'Answer-Chunks'])('the accused at %s', async move => {
     const { trial, liar, honest } = await heldTrial()
     const opened = await trial.accuse(honest.miner.address, liar, honest.run)
@@ -90,7 +90,7 @@ describe('who is silent loses:', () => {
 })
 
 describe('an honest seat', () => {
-  it('loses nothing to one who is wrong, and is paid half its bond', async () => {
+  it('loses nothing to a challenger that is wrong, and is paid half of the bond', async () => {
     const { trial, seats } = await agreedTrial()
     const [accused] = seats
     const challenger = await outsider(trial, 'wrong one')
@@ -191,7 +191,7 @@ describe('many disputes of one accused', () => {
 })
 
 describe('all seats agree on a lie', () => {
-  it('and a late outsider convicts every one of them: the requester has everything back', async () => {
+  it('and a late outsider convicts every seat: the requester gets everything back', async () => {
     const trial = await Trial.open()
     const lie = await wrongWeight(trial)
     const seats = await trial.compute(lie, undefined, 3)

@@ -109,7 +109,7 @@ describe('a seat is convicted', () => {
     await expectJustice(found)
   })
 
-  it('that goes on behind the context, in one message', async () => {
+  it('that goes on after the end of the context, in one message', async () => {
     const more = ({ honest }: Trial) =>
       pretending(honest, {
         tokens: [...honest.tokens, honest.tokens[0]!],
@@ -131,7 +131,7 @@ describe('a seat is convicted', () => {
     await expectJustice(found)
   })
 
-  it('whose answer has a wrong piece, in one message once it has shown it', async () => {
+  it('whose answer has a wrong piece, in one message once the piece is shown', async () => {
     const found = await seatedWith(trial => withWrongPiece(trial.honest, 1, Buffer.from('lie')))
     const played = (await prosecute(found, true))!
     expect(played.view.state).toBe('moot')

@@ -73,8 +73,8 @@ const send = (cast: Cast, message: DisputeMessage, from = PROVER): Promise<Outco
 const prove = (cast: Cast, job: string, accused: string, said: readonly OpenedCommitment[]) =>
   send(cast, equivocationMessage(job, accused, said)).then(o => o.code)
 
-describe('two statements of one key', () => {
-  it('convict when one contradicts the reveal; what proves nothing is refused with the check that failed', async () => {
+describe('two signed commitments of one key', () => {
+  it('convict when one contradicts the reveal; a message that proves nothing is refused with the check that failed', async () => {
     const { cast, job } = await committed()
     const { world } = cast
     const seats = seated(cast, job, ['committed'])
@@ -141,7 +141,7 @@ describe('two statements of one key', () => {
     expect(await prove(cast, job, honest.address, [say(cast, job, honest, LIE)])).toBe('job-ended')
   })
 
-  it('convict a seat that has not revealed, by both, and the round goes on without it', async () => {
+  it('convict together a seat that has not revealed, and the round goes on without it', async () => {
     const { cast, job } = await committed()
     const { world } = cast
     const [liar, ...others] = seated(cast, job, ['committed']) as [Miner, ...Miner[]]
@@ -176,7 +176,7 @@ describe('two statements of one key', () => {
     expect((await bind(liar, keyOf('its third key'))).code).toBeUndefined()
   })
 
-  it('cost the whole wage too, though the seat has spent its reserve on a dispute', async () => {
+  it('cost the seat its whole wage too, though it has spent its reserve on a dispute', async () => {
     const { cast, job } = await committed()
     const { world } = cast
     await revealAll(cast, job)

@@ -45,7 +45,7 @@ describe('the guard', () => {
     expect(world.account(anyone)).toBe(5n * APUS)
   })
 
-  it('refuses Type=Process before Type=Message, with whatever else', async () => {
+  it('refuses Type=Process followed by Type=Message, whatever other tags there are', async () => {
     const outcome = await world.raw({
       from: anyone,
       process: world.network,

@@ -98,7 +98,7 @@ async function compare(
       contract: edge.code,
     })
 }
-describe('client and contract take and refuse the same', () => {
+describe('client and contract accept and refuse the same messages', () => {
   it.each(LISTING_EDGES)('List-Model: $name', async edge => {
     const base = (turn: number) => ({
       tags: {
@@ -204,7 +204,7 @@ describe('client and contract take and refuse the same', () => {
   })
 })
 
-describe('client and contract take and refuse the same of a seat', () => {
+describe('client and contract accept and refuse the same messages of a seat', () => {
   /** A job in which the seats have committed to an answer of this many bytes. */
   async function committed(bytes: number) {
     const result = resultOf(['x'.repeat(bytes)])

@@ -201,7 +201,7 @@ describe('the manifest', () => {
     ])
   })
 
-  it('is refused in any other encoding than the one', async () => {
+  it('is refused in any encoding that is not canonical', async () => {
     const text = Buffer.from(encodeCanonical(good))
     const at = text.indexOf(Buffer.from('vocab'))
     const widened = Buffer.concat([

@@ -29,7 +29,7 @@ async function held(cast: Cast): Promise<{ job: string; liar: Miner }> {
   return { job, liar }
 }
 
-it('a flood of disputes ends with its accused, sixteen at once and the rest one by one, whatever is overdue', async () => {
+it('a flood of disputes ends when the accused is convicted, sixteen at once and the rest one by one, whatever is overdue', async () => {
   const parameters = { retention: 30 * MINUTE, burnBatch: String(1_000n * APUS) }
   const cast = await setUp({ miners: 4, parameters })
   const { world, requester } = cast

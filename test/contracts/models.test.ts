@@ -97,7 +97,7 @@ function worthOf({ world }: Cast, address: string): bigint {
   return BigInt(stake) + world.account(address)
 }
 
-describe('a model whose bundle is none of the machine’s', () => {
+describe('a model whose bundle the machine does not allow', () => {
   it('is void by one leaf: jobs and disputes end with all money back, the lister’s bond is lost', async () => {
     const cast = await setUp({ bundle: BAD, miners: 6, purse: 50n * APUS })
     const { world, lister, requester } = cast
@@ -143,7 +143,7 @@ describe('a model whose bundle is none of the machine’s', () => {
     expect((await accuse(cast, job, challenger, liar)).code).toBe('job-ended')
   })
 
-  it('ends sixteen at a time, the rest by later messages; none of them goes on meanwhile', async () => {
+  it('ends sixteen of its jobs at a time, the rest by later messages; no job goes on meanwhile', async () => {
     const cast = await setUp({ bundle: BAD, miners: 4, parameters: { drawTimeout: 60 * MINUTE } })
     const { world } = cast
     const { job, liar } = await held(cast, BAD)
@@ -192,7 +192,7 @@ describe('a model whose bundle is none of the machine’s', () => {
 })
 
 describe('a listing', () => {
-  it('is taken back by its lister only; open jobs run out, then the bond returns', async () => {
+  it('is delisted by its lister only; open jobs run out, then the bond returns', async () => {
     const cast = await setUp({ bundle: GOOD })
     const { world, lister, requester } = cast
     const job = await submitTo(cast, GOOD)

@@ -119,7 +119,7 @@ async function signed(
   })
 }
 
-it('a proven step is a file that anyone can check, and that names the check when it was tampered with', async () => {
+it('a proven step is a file that anyone can check, and a changed file is refused with the name of the check that fails', async () => {
   const trial = await Trial.open()
   const layout = bundleLayout(decodeManifest(trial.bundle.leaf(0)))
   const lie = await trial.run(flipBit(trial.bundle, layout.layers[1]!.gateUp.first, 3, 6))

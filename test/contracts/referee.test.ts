@@ -108,7 +108,7 @@ async function judged(lua: Lua, referee: RefereeRun, questions: readonly Questio
   }
 }
 
-describe('the referee agrees with the oracle and with nobody else', () => {
+describe("the referee finds the oracle's chunk correct and every other chunk a fault", () => {
   for (const [i, shape] of AWKWARD_SHAPES.entries()) {
     it(`${shape.name}: every operation of a prompt position, the last of them and an answer`, async () => {
       const sampler = i % 2 === 0 ? SAMPLED : { ...SAMPLED, topK: 0 }
@@ -342,7 +342,7 @@ describe('what is not proven is refused', () => {
 })
 
 describe('what no run of the machine holds is a fault, whatever the accused says of it', () => {
-  it('a row that is not in its page; a threshold that is none', async () => {
+  it('a row that is not in its page; a threshold that the rule does not give', async () => {
     const referee = await refereeOf(AWKWARD_SHAPES[1]!, 21, 5, { ...SAMPLED, seed: 2 }, [5])
     const { run } = referee
     const { operations } = run.positions.get(5)!

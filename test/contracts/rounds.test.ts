@@ -245,7 +245,7 @@ describe('rounds', () => {
     for (const m of cast.miners) expect(miner(m).locked).toBe('0')
   })
 
-  it('are not confused by repeated messages', async () => {
+  it('are not changed by repeated messages', async () => {
     await commitAll(cast, job)
     const [seat] = seated(cast, job, ['committed'])
     const before = view()

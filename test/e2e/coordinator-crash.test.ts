@@ -111,7 +111,7 @@ describe('a coordinator program through crashes', await needsRedis(), () => {
     return id
   }
 
-  test('its own: killed while seats compute, and again while they reveal', async () => {
+  test('its own crash: killed while seats compute, and again while they reveal', async () => {
     const id = await underWay()
     await program.crash()
     model.release()
@@ -123,7 +123,7 @@ describe('a coordinator program through crashes', await needsRedis(), () => {
     await settled(id)
   })
 
-  test('that of Redis: work goes on, is reported, and what was on the board is done afterwards', async () => {
+  test('a crash of Redis: work goes on, is reported, and what was on the board is done afterwards', async () => {
     const id = await underWay()
     await redis.kill()
     await until(async () => (await health()).status === 503)
@@ -135,7 +135,7 @@ describe('a coordinator program through crashes', await needsRedis(), () => {
     await settled(other)
   })
 
-  test('that of the AO units: killed while seats compute', async () => {
+  test('a crash of the AO units: killed while seats compute', async () => {
     const id = await underWay()
     await net.units.kill()
     model.release()

@@ -49,7 +49,7 @@ const board = async () => {
   return board
 }
 
-test('a coordinator without Redis says what is lost, and posts again after a stop what it had in hand', async () => {
+test('a coordinator without Redis says what a stop loses, and posts its tasks again after a stop', async () => {
   await until(async () => (await board()).ok)
   expect(await board()).toMatchObject({ store: 'memory', tasks: { waiting: 0, handing: 0, leased: 0 } })
   expect(await readFile(join(net.dir, 'coordinator.log'), 'utf8')).toMatch(/tasks are kept in memory/)

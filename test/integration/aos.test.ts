@@ -50,7 +50,7 @@ test('a failed message, a throw outside every handler and a dry run leave no tra
   expect(await process.eval('return Count')).toBe('3')
 })
 
-test('the memory after failures and dry runs that went deep is the memory without them, byte for byte', async () => {
+test('the memory after failures and deeply nested dry runs is the memory without them, byte for byte', async () => {
   const path = await ensureAosModule(join(import.meta.dirname, '../../../../.cache/aos'))
   const module = await WebAssembly.compile(await readFile(path))
   const environment = {
@@ -104,7 +104,7 @@ test('running out of memory is an error of that message alone', async () => {
   expect(await process.eval('return Count')).toBe('1')
 })
 
-test('Math.random and console.log are as they were', async () => {
+test('leaves Math.random and console.log as they were', async () => {
   const { random } = Math
   const { log } = console
   await (await counter()).handle({ tags: { Action: 'Break' } })

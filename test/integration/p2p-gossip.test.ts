@@ -48,7 +48,7 @@ describe('gossip of commitments', () => {
     expect(all.every(p => all.every(q => p === q || p.host.score(q.host.peer) >= 0))).toBe(true)
   })
 
-  it('tells listeners of a statement once, however often it is sent', async () => {
+  it('tells listeners of a signed commitment once, however often it is sent', async () => {
     const [a, b] = await pair()
     const heard: string[] = []
     b.commitments.onNew(s => heard.push(s.commitment))
@@ -115,7 +115,7 @@ describe('gossip of commitments', () => {
     expect(b.commitments.book.size).toBe(0)
   })
 
-  it('neither keeps nor punishes a miner it has not heard of, and admits it once it has', async () => {
+  it('neither keeps nor punishes commitments of an unknown miner, and accepts them once the miner is known', async () => {
     const [a, b] = await pair()
     registry.delete(a.miner)
     const signed = a.commit()
@@ -130,7 +130,7 @@ describe('gossip of commitments', () => {
     expect(b.commitments.ofJob(signed.job)).toEqual([signed])
   })
 
-  it('keeps at most four statements of one seat', async () => {
+  it('keeps at most four signed commitments of one seat', async () => {
     const [a, b] = await pair()
     const job = randomId<JobId>()
     for (let i = 0; i < 8; i++) await sendRaw(a, encodeCommitment(a.commit(job)))

@@ -50,7 +50,7 @@ afterAll(async () => {
   await Promise.all(peers.splice(0).map(p => p.stop()))
 })
 
-it.concurrent('peers of a star reach each other by id as soon as they have started, later ones and such as only dial too', async () => {
+it.concurrent('peers of one bootstrap peer reach each other by id as soon as they have started, even late ones and those that only dial', async () => {
   const hub = await start([])
   const [a, b, c] = await Promise.all([start([hub]), start([hub]), start([hub])])
   expect(await Promise.all([ask(a, b.host.peer), ask(b, c.host.peer), ask(c, a.host.peer)])).toEqual([
@@ -65,7 +65,7 @@ it.concurrent('peers of a star reach each other by id as soon as they have start
   expect(connected(dialler, b)).toBe(true)
 })
 
-it.concurrent('who is gone, was never there, or has no address is unreachable; a peer that moved is found where it is', async () => {
+it.concurrent('a peer that is gone, never existed or has no address is unreachable; a peer that moved is found at its new address', async () => {
   const hub = await start([])
   const [a, b, dialler] = await Promise.all([start([hub]), start([hub]), start([hub], { listen: [] })])
   expect(await ask(a, b.host.peer)).toBe(b.host.peer)
@@ -105,7 +105,7 @@ it.concurrent('a peer behind a relay is found by id', async () => {
   )
 })
 
-it.concurrent('peers of another network at the same bootstrap peer are not told of', async () => {
+it.concurrent('a bootstrap peer does not name peers of another network', async () => {
   const hub = await start([])
   const network = randomId<ProcessId>()
   const [ours, one, other] = await Promise.all([
@@ -121,7 +121,7 @@ it.concurrent('peers of another network at the same bootstrap peer are not told 
   ])
 })
 
-it.concurrent('a forged address leads to no wrong peer', async () => {
+it.concurrent('a forged address does not lead to a wrong peer', async () => {
   const hub = await start([])
   const [a, b, c] = await Promise.all([start([hub]), start([hub]), start([hub])])
   const addressOfC = multiaddr(c.host.addresses()[0]?.replace(/\/p2p\/.*/, ''))
@@ -185,7 +185,7 @@ it.concurrent('neighbours that lie or are silent do not keep a peer from being f
   expect(await ask(a, b.host.peer)).toBe(b.host.peer)
 })
 
-it.concurrent('nonsense ends a question and no more than that', async () => {
+it.concurrent('an answer that is nonsense ends only the question that it answers', async () => {
   const hub = await start([])
   const [a, b] = await Promise.all([start([hub]), start([hub])])
   await eventually('connected', () => connected(a, hub) && connected(b, hub))

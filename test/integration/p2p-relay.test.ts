@@ -53,7 +53,7 @@ it('a lost bootstrap peer is dialled until it is back', async () => {
   await eventually('connected again', () => again.host.subscribers().includes(spoke.host.peer))
 })
 
-it('a miner that speaks of seats nobody knows of is heard a while and then no more', async () => {
+it('a miner that sends commitments of unknown seats is listened to for a while and then no longer', async () => {
   const registry = new Map()
   const [loud, listener] = [await start(registry), await start(registry, { seated: () => false })]
   await loud.host.connect(listener.host.addresses()[0] as string)

@@ -70,7 +70,7 @@ it('handles at most sixteen requests of a peer at once and refuses more than 64 
   expect(codes.filter(c => c === 'peer-busy')).toHaveLength(6)
 })
 
-it('carries errors with code, sentence and whether to retry; a crash tells nothing', async () => {
+it('carries errors with code, sentence and whether to retry; a crash gives no details away', async () => {
   const [a, b] = await pair()
   await b.requests.serve(echo, ({ text }) => {
     if (text === 'crash') throw new Error('secret detail')
@@ -138,7 +138,7 @@ it('reconnects by itself to a peer that was restarted under the same key', async
   })
 })
 
-it('drops the stream of a caller that speaks nonsense or announces too much, and serves others on', async () => {
+it('drops the stream of a caller that sends nonsense or announces too much, and goes on serving others', async () => {
   const [a, b] = await pair()
   await b.requests.serve(echo, body => body)
   for (const bytes of [randomBytes(40), Uint8Array.from([0xa1, 0x61, 0x69, 0x18, 0x01])]) {
@@ -183,7 +183,7 @@ it('fetches an answer of many pieces, and only the one that was asked for', asyn
   })
 })
 
-it('says which port is taken and which address is none', async () => {
+it('names a port that is taken and a text that is not an address', async () => {
   const [a] = await pair()
   const taken = a.host.addresses()[0]?.replace(/\/p2p\/.*/, '') as string
   await expect(startPeer(new Map(), { listen: [taken] })).rejects.toMatchObject({ code: 'port-in-use' })

@@ -35,7 +35,7 @@ it('brings a long run’s leaves over in parts, checked against the roots that w
   ).rejects.toMatchObject({ code: 'trace-unknown' })
 })
 
-it('refuses leaves that are not those of the result', async () => {
+it('refuses leaves that do not match the roots of the result', async () => {
   const [a, b] = await pair()
   const job = randomId<JobId>()
   const leaves: RunLeaves = { checkpoints: randomLeaves(3, 41), pageLeaves: randomLeaves(2, 32) }

@@ -60,7 +60,7 @@ afterAll(async () => {
   await rm(dir, { recursive: true, force: true })
 })
 
-describe('at a port that is taken', async () => {
+describe('when its port is taken', async () => {
   const tellsAndLetsGo = async (start: Start): Promise<void> => {
     await expect(start(port)).rejects.toMatchObject({ code: 'port-in-use' })
     const free = createServer()
@@ -75,7 +75,7 @@ describe('at a port that is taken', async () => {
     '%s says so, and holds nothing that a second try needs',
     async (_, start) => tellsAndLetsGo(start),
   )
-  it('Redis says so, and holds nothing that a second try needs', await needsRedis(), () =>
+  it('Redis says so, and keeps nothing open that a second try needs', await needsRedis(), () =>
     tellsAndLetsGo(startRedisAt),
   )
 })

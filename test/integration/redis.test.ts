@@ -79,15 +79,15 @@ describe('where there is no good redis-server', () => {
     await rm(dir, { recursive: true, force: true })
   })
 
-  test('starting one says so', async () => {
+  test('starting Redis says so', async () => {
     await expect(startRedis({ dir: join(dir, 'data') })).rejects.toMatchObject({ code: 'redis-missing' })
   })
 
-  test('the set-up goes on without, and tells why', async () => {
+  test('the set-up goes on without Redis, and says why', async () => {
     expect(await ensureRedis()).toEqual({ missing: 'redis-server is not installed' })
   })
 
-  test('one that is too old counts as none', async () => {
+  test('a redis-server that is too old counts as missing', async () => {
     const path = join(dir, 'redis-server')
     await writeFile(path, '#!/bin/sh\necho Redis server v=5.0.14 sha=0\n', { mode: 0o700 })
     expect(await ensureRedis()).toEqual({ missing: `${path} has version 5.0 (6.2 or newer is needed)` })

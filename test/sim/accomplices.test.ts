@@ -224,7 +224,7 @@ const CONSPIRACIES: readonly Conspiracy[] = [
 const rows: object[] = []
 afterAll(() => printTable(rows))
 
-describe('who plays together loses together:', () => {
+describe('accomplices lose together:', () => {
   for (const { name, liars, requester, plays, net, honest } of CONSPIRACIES) {
     it(name, async () => {
       const found = await plot({ ...(liars ? { liars } : {}), ...(requester ? { requester } : {}) })

@@ -222,7 +222,7 @@ describe('a forger of AO messages gains nothing and harms nobody with', () => {
     })
 })
 
-describe('notices that go astray cost nobody anything:', () => {
+describe('notices that are lost cost nobody anything:', () => {
   it('a Transfer-Error restores a withdrawal, and a Debit-Notice that never comes leaves it pending', async () => {
     const { world, requester } = await setUp({ miners: 0 })
     await world.pay(requester, 10n * APUS, 'Deposit')

@@ -40,8 +40,8 @@ const ask = (cast: Cast, bundle: MemoryBundle, redundancy = 2) =>
 const sheetOf = (cast: Cast, honest: readonly string[] = cast.miners.map(m => m.address)) =>
   new BalanceSheet(cast.world, { hostile: [cast.lister], honest, customers: [cast.requester] })
 
-describe('who lists a bundle', () => {
-  it('with a leaf outside the domain loses its bond, and everybody has back what they paid', async ({
+describe('a lister of a bundle', () => {
+  it('with a leaf outside the domain loses its bond, and everybody gets back what they paid', async ({
     annotate,
   }) => {
     const cast = await setUp({ bundle: BAD, miners: 5 })

@@ -72,7 +72,7 @@ async function answerAll(trials: readonly Trial[], accused: string, ids: readonl
 }
 
 describe('a flood of a thousand paid disputes', () => {
-  it('on four honest jobs of one miner makes the miner richer, never guilty', async ({ annotate }) => {
+  it('on four honest jobs of one miner makes the miner richer and convicts nobody', async ({ annotate }) => {
     const options = { miners: 3, parameters: { disputeClock: 4 * MINUTE, disputeIncrement: MINUTE } }
     const first = await Trial.open(options)
     const trials = [first]
@@ -94,7 +94,9 @@ describe('a flood of a thousand paid disputes', () => {
     await annotate(told(figures))
   })
 
-  it('before the honest one does not save the liar, however poor the honest one is', async ({ annotate }) => {
+  it('opened before the honest dispute does not save the liar, however poor the honest challenger is', async ({
+    annotate,
+  }) => {
     const trial = await Trial.open({ parameters: { disputeClock: 4 * MINUTE, disputeIncrement: MINUTE } })
     const { world, cast } = trial
     const layout = bundleLayout(decodeManifest(trial.bundle.leaf(0)))

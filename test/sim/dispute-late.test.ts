@@ -9,7 +9,7 @@ import { type Side, Trial } from '../support/dispute/trial.ts'
 const SEAT_PRICE = BASE_PRICE + TOKEN_PRICE * 4n
 const BOND = SEAT_PRICE * 25n
 
-it('who looks last with a lie, and reveals late, is convicted all the same, its job settled or not', async () => {
+it('a seat that sees all other reveals and then reveals a lie late is convicted, whether its job is settled or not', async () => {
   const trial = await Trial.open({ purse: 100n * APUS, parameters: { disputeWindow: 30 * 60_000 } })
   const { world, job, cast } = trial
   const layout = bundleLayout(decodeManifest(trial.bundle.leaf(0)))

@@ -80,7 +80,7 @@ const actors: Readonly<Record<string, LastLooker>> = {
   },
 }
 
-describe('who looks last:', () => {
+describe('a seat that reveals last:', () => {
   for (const [name, { committed, play, code, loses }] of Object.entries(actors))
     it(name, async ({ annotate }) => {
       const cast = await setUp({ miners: 4 })

@@ -200,7 +200,7 @@ const FAKES: readonly Liar[] = [
   },
 ]
 
-it('wrong logits that change neither token nor residual are no lie: nothing is disputed, the wage is paid', async () => {
+it('wrong logits that change neither token nor residual are not disputed, and the wage is paid', async () => {
   const trial = await Trial.open({ promptLength: PROMPT })
   const { world, job, honest } = trial
   const { output } = layoutOf(trial)

@@ -163,8 +163,8 @@ const TREES: readonly Liar[] = [
     refused: ['wrong-stages'],
   },
   { name: 'a leaf with another number', lies: t => withWrongNumber(t.honest, 2, 3), verdict: 'moot' },
-  { name: 'a token behind the last, shown', lies: goesOn, shows: true, verdict: 'at once' },
-  { name: 'a token behind the last, withheld', lies: goesOn, verdict: 'moot' },
+  { name: 'a token after the last one, shown', lies: goesOn, shows: true, verdict: 'at once' },
+  { name: 'a token after the last one, withheld', lies: goesOn, verdict: 'moot' },
   {
     name: 'every token that there is room for, over the stop',
     lies: trial => trial.run(trial.bundle, { stop: [] }),

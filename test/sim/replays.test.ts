@@ -160,8 +160,8 @@ describe('an honest miner that loses its disk and keeps its wallet', () => {
   })
 })
 
-describe('a copycat of commitments', () => {
-  it('has nothing that opens what it copied, and loses its bond for its silence', async () => {
+describe('a seat that copies the commitment of another', () => {
+  it('cannot open the copied commitment, and loses its bond because it does not reveal', async () => {
     const trial = await open()
     const { world, job, cast } = trial
     const [original, copycat] = seated(cast, job)

@@ -45,8 +45,8 @@ async function challenge(trial: Trial, liar: string): Promise<string | undefined
   return (await trial.play(opened.id, trial.honest, accused)).view.state
 }
 
-describe('who cheats only when it is the sole seat', () => {
-  it('and looks honest till audits are rare, loses more than it ever earns', async ({ annotate }) => {
+describe('a miner that cheats only when it is the sole seat', () => {
+  it('and computes honestly until audits are rare loses more than it ever earns', async ({ annotate }) => {
     const first = await Trial.open({ miners: 3, redundancy: 1, parameters: { retention: JOBS * HOUR } })
     const { world, cast } = first
     const [liar, ...honest] = cast.miners.map(m => m.address) as [string, ...string[]]
@@ -76,8 +76,8 @@ describe('who cheats only when it is the sole seat', () => {
 
 const isOver = (trial: Trial) => ENDED.includes(trial.world.job(trial.job).state)
 
-describe('who cheats on a hundred jobs at once', () => {
-  it('with stake for one, sits in one, and what it staked is gone', async ({ annotate }) => {
+describe('a miner that cheats on a hundred jobs at once', () => {
+  it('and has stake for one job gets a seat in one job and loses that stake', async ({ annotate }) => {
     const parameters = { seatBondFloor: String(1_000n * APUS), drawTimeout: 600 * MINUTE }
     // The honest have stake for all these jobs, so that only the liar's own stake holds it back.
     const bundle = randomBundle(TRIAL_SHAPE, 1)
@@ -105,7 +105,7 @@ describe('who cheats on a hundred jobs at once', () => {
   })
 })
 
-describe('who takes its stake back', () => {
+describe('a miner that takes its stake back', () => {
   it('at each step of a job in which it lies, still loses its bond', async ({ annotate }) => {
     const trial = await Trial.open({ parameters: { unstakeDelay: MINUTE } })
     const { world, cast } = trial

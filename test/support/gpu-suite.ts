@@ -81,7 +81,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     expect([outcomes.length, interrupted.length > 2]).toEqual([CHURN, true])
   })
 
-  test('tells the pages that are under the leaves of a run', options, async () => {
+  test('gives the pages whose hashes are the leaves of a run', options, async () => {
     const { leaves } = bundleOf(vectorOf('grouped'))
     const request = {
       ...vectorRequest(vectorOf('grouped').runs[0]!),
@@ -109,7 +109,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     expect(given).toEqual([wanted])
   })
 
-  test('tuning, batches and room change no byte', options, async () => {
+  test('tuning, batch size and memory change no byte of a result', options, async () => {
     const vector = vectorOf('many rows')
     const { leaves } = bundleOf(vector)
     for (const options of [
@@ -135,7 +135,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     await expect(gpu!.runs(leaves.slice(0, 6), [])).rejects.toMatchObject({ code: 'bundle-invalid' })
   })
 
-  test('says what it has no room for', options, async () => {
+  test('names what does not fit into its memory', options, async () => {
     const vector = vectorOf('tiny')
     const { leaves } = bundleOf(vector)
     const run = (length: number) => {
@@ -150,7 +150,7 @@ export async function testMachineOn(name: Driver['name']): Promise<void> {
     })
   })
 
-  test('a lost device abstains from then on', options, async () => {
+  test('an engine whose device is lost refuses every later run', options, async () => {
     const lost = new GpuProcess(driver)
     try {
       const vector = vectorOf('tiny')

@@ -79,9 +79,9 @@ function answers.readLevel(d, job, seat, fields)
   local top = merkle.top(nodes)
   local above = d.above
   if above then
-    if top ~= above then refusal.raise('wrong-nodes', 'The nodes do not give the picked node.') end
+    if top ~= above then refusal.raise('wrong-nodes', 'The nodes do not hash to the picked node.') end
   elseif encoding.toBase64Url(merkle.seal(count, top)) ~= trees.root(d.tree, seat) then
-    refusal.raise('wrong-nodes', 'The nodes do not give the root.')
+    refusal.raise('wrong-nodes', 'The nodes do not hash to the root of the tree.')
   end
   return { nodes = nodes }
 end
@@ -107,7 +107,7 @@ function answers.readPages(d, job, seat, fields)
   table.insert(path, 1, leaf)
   local leaves, proven = plan.pageLeaves(m, answers.fed(job, seat)), { leaf = k, path = path }
   if not payload.stands(seat.result.kvRoot, leaves, 2 * d.pages, sizes.PAGE, proven) then
-    refusal.raise('wrong-pages', 'The pages do not stand there under the K/V root.')
+    refusal.raise('wrong-pages', 'The path does not prove the pages under the K/V root.')
   end
   local written = answers.fed(job, seat) - d.pages // (m.layers * m.kvHeads) * sizes.PAGE_ROWS
   if not (endsAt(k, written, m.headSize) and endsAt(v, written, m.headSize)) then
@@ -122,14 +122,14 @@ local function checkCheckpoint(d, job, seat, fields, digests, layersOf)
   local checkpoint, piece = payload.leafIn(fields, 'checkpoint'), payload.leafIn(fields, 'piece')
   if #checkpoint.leaf ~= sizes.CHECKPOINT_BYTES
     or not payload.stands(seat.result.checkpointRoot, count, index, sizes.CHECKPOINT, checkpoint) then
-    refusal.raise('wrong-checkpoint', 'The checkpoint does not stand there under its root.')
+    refusal.raise('wrong-checkpoint', 'The path does not prove the checkpoint under the checkpoint root.')
   end
   if not payload.stands(seat.result.answerRoot, count, index, sizes.PIECE, piece) then
-    refusal.raise('wrong-checkpoint', 'The piece does not stand there under the answer root.')
+    refusal.raise('wrong-checkpoint', 'The path does not prove the piece under the answer root.')
   end
   local chosen = merkle.bytes({ merkle.leaf(sizes.VALUE, checkpoint.leaf:sub(5, 9)) })
   if digests[layersOf + 1] ~= checkpoint.leaf:sub(10) or digests[layersOf + 2] ~= chosen then
-    refusal.raise('wrong-stages', 'The stages do not give the checkpoint.')
+    refusal.raise('wrong-stages', 'The digests of the stages do not match the checkpoint.')
   end
 end
 
@@ -145,17 +145,17 @@ local function checkAdvice(list, digests, fields)
       local leaf = shown:sub(at, at + operation.bytesOf(0) - 1)
       at = at + operation.bytesOf(0)
       if merkle.bytes({ merkle.leaf(sizes.VALUE, leaf) }) ~= digests[i] then
-        wrongOperations('The advice does not give its digest.')
+        wrongOperations('The advice does not hash to its digest.')
       end
     end
   end
-  if at ~= #shown + 1 then wrongOperations('The advice has another length.') end
+  if at ~= #shown + 1 then wrongOperations('The advice has the wrong length.') end
 end
 
 --- Checks digests of a stage's operations against the stage and the advice that is shown.
 local function checkOperations(list, digests, stage, fields)
-  if #digests ~= #list then wrongOperations('There must be ' .. #list .. ' digests.') end
-  if digests[#list] ~= stage then wrongOperations('The last operation does not give the stage.') end
+  if #digests ~= #list then wrongOperations('There must be ' .. #list .. ' digests of operations.') end
+  if digests[#list] ~= stage then wrongOperations('The last operation does not have the digest of the stage.') end
   checkAdvice(list, digests, fields)
 end
 
@@ -189,7 +189,7 @@ function answers.readStages(d, job, seat, fields)
   local m = manifestOf(job)
   local digests = payload.hashes(fields, 'digests')
   local stages = plan.stages(m, job.promptLength, d.position)
-  if #digests ~= stages then refusal.raise('wrong-stages', 'There must be ' .. stages .. ' digests.') end
+  if #digests ~= stages then refusal.raise('wrong-stages', 'There must be ' .. stages .. ' digests of stages.') end
   if d.position >= job.promptLength - 1 then checkCheckpoint(d, job, seat, fields, digests, m.layers) end
   local all = allOperations(d, job, stages)
   if not all then return { digests = digests } end
@@ -223,7 +223,7 @@ local function hashesOf(operation, values)
     hashes[leaf + 1] = merkle.leaf(sizes.VALUE, values:sub(at, at + size - 1))
     at = at + size
   end
-  if at ~= #values + 1 then refusal.raise('wrong-chunks', 'The values have another length.') end
+  if at ~= #values + 1 then refusal.raise('wrong-chunks', 'The values have the wrong length.') end
   return hashes
 end
 
@@ -235,7 +235,7 @@ function answers.readChunks(d, job, _, fields)
     refusal.raise('wrong-chunks', 'There must be ' .. operation.leaves .. ' leaves.')
   end
   if operationDigest(operation, hashes) ~= answers.found(d, answers.operationsKey(d)).digests[d.operation + 1] then
-    refusal.raise('wrong-chunks', 'The chunks do not give the operation.')
+    refusal.raise('wrong-chunks', 'The values or leaves do not hash to the digest of the operation.')
   end
   return { values = values, leaves = not values and hashes or nil }
 end

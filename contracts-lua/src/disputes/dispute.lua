@@ -280,11 +280,13 @@ end)
 -- Opening and finding.
 
 local function seatOf(job, accused, challenger)
-  if not job.verifiable then refusal.raise('not-verifiable', 'Nobody can recompute results of this class.') end
+  if not job.verifiable then
+    refusal.raise('not-verifiable', 'Results of this class cannot be recomputed, so they cannot be disputed.')
+  end
   local seat = dispute.seat(job, accused)
   if not seat then refusal.raise('not-revealed', 'The accused has no seat in this job.') end
-  if seat.slashed then refusal.raise('already-convicted', 'This seat was convicted.') end
-  if accused == challenger then refusal.raise('own-seat', 'Nobody accuses itself.') end
+  if seat.slashed then refusal.raise('already-convicted', 'This seat was convicted already.') end
+  if accused == challenger then refusal.raise('own-seat', 'A wallet cannot accuse its own seat.') end
   return seat
 end
 
@@ -302,7 +304,7 @@ function dispute.accuse(job, accused, challenger)
   local seat = seatOf(job, accused, challenger)
   if not seat.result then refusal.raise('not-revealed', 'The accused has revealed nothing in this job.') end
   if seat.state ~= 'late' and job.state == 'revealing' then
-    refusal.raise('too-early', 'Disputes begin when all seats have revealed or are late.')
+    refusal.raise('too-early', 'A dispute can be opened only after all seats have revealed or are late.')
   end
   mustBeOpen(job, seat)
   return seat
@@ -314,7 +316,7 @@ function dispute.accuseSigner(job, accused, challenger)
   rounds.touch(job)
   local seat = seatOf(job, accused, challenger)
   if job.state == 'seated' or job.state == 'auditing' then
-    refusal.raise('too-early', 'A seat answers for its statements when all have committed.')
+    refusal.raise('too-early', 'Equivocation can be proven only after all seats have committed.')
   end
   if not seat.commitment then refusal.raise('not-committed', 'The accused has committed to nothing in this job.') end
   if seat.result or not seat.lock then mustBeOpen(job, seat) end
@@ -377,7 +379,9 @@ function dispute.due(id, from, move)
   if not d then refusal.raise('unknown-dispute', 'No dispute with this id is open.') end
   local job = state.jobs[d.job]
   local seat = dispute.seat(job, d.accused)
-  if d.state == 'waiting' then refusal.raise('dispute-waits', 'The dispute waits for others to end.') end
+  if d.state == 'waiting' then
+    refusal.raise('dispute-waits', 'The dispute waits until other disputes about the accused have ended.')
+  end
   local isDue = false
   for _, allowed in ipairs(d.moves) do
     isDue = isDue or allowed == move

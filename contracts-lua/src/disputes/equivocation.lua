@@ -36,23 +36,23 @@ local function decoded(bytes)
   for name in pairs(FIELDS) do
     isStatement = isStatement and (name == 'v' or type(said[name]) == 'string')
   end
-  if not isStatement then refusal.raise('bad-statement', 'The bytes are no statement of a commitment.') end
+  if not isStatement then refusal.raise('bad-statement', 'The bytes are not a commitment in canonical CBOR.') end
   return said
 end
 
 --- The root that a statement of this seat opens to, or a refusal.
 local function opened(job, accused, fields)
-  if type(fields) ~= 'table' then refusal.raise('bad-data', 'The field said must list statements.') end
+  if type(fields) ~= 'table' then refusal.raise('bad-data', 'Each entry of the field said must be an object.') end
   local bytes, signature = payload.bytes(fields, 'statement'), payload.bytes(fields, 'signature')
   local salt, root = id(fields, 'salt'), id(fields, 'root')
   local said = decoded(bytes)
   if said.n ~= state.network or said.j ~= job.id or said.m ~= accused then
-    refusal.raise('other-seat', 'The statement speaks of another network, job or miner.')
+    refusal.raise('other-seat', 'The signed commitment names another network, job or miner.')
   end
   local key = miners.speaksFor(said.p, accused) and peerKey.of(said.p)
-  if not key then refusal.raise('wrong-key', 'The key of the statement is not registered for the miner.') end
+  if not key then refusal.raise('wrong-key', 'The key of the signed commitment is not registered for the miner.') end
   if results.commitment(job, accused, salt, root) ~= said.c then
-    refusal.raise('wrong-opening', 'The commitment does not open to this root.')
+    refusal.raise('wrong-opening', 'The salt and the root do not open the commitment.')
   end
   return root, function() return #signature == SIGNATURE and ed25519.verify(key, bytes, signature) end
 end
@@ -63,7 +63,7 @@ return function(input)
   local seat = dispute.accuseSigner(job, check.id(input.tags, 'Accused'), input.from)
   local list = check.list(payload.fields(input.data).said)
   if not list or #list < 1 or #list > 2 then
-    refusal.raise('bad-data', 'The field said must list one or two statements.')
+    refusal.raise('bad-data', 'The field said must list one or two signed commitments.')
   end
   local root, isSigned = opened(job, seat.miner, list[1])
   local other, isOtherSigned
@@ -71,11 +71,13 @@ return function(input)
     other, isOtherSigned = opened(job, seat.miner, list[2])
   else
     other = seat.resultRoot
-    if not other then refusal.raise('not-revealed', 'The accused has revealed nothing that this could contradict.') end
+    if not other then
+      refusal.raise('not-revealed', 'The accused has revealed no result that the commitment could contradict.')
+    end
   end
-  if root == other then refusal.raise('same-root', 'Both statements open to the same root.') end
+  if root == other then refusal.raise('same-root', 'Both commitments open to the same result root.') end
   if not isSigned() or isOtherSigned and not isOtherSigned() then
-    refusal.raise('bad-signature', 'The key has not signed the statement.')
+    refusal.raise('bad-signature', 'The signature of the commitment is not valid.')
   end
   dispute.convict(job, seat, input.from, input.id)
 end

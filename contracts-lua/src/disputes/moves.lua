@@ -86,7 +86,7 @@ end)
 local function promptLength(job, m, fields)
   if job.promptLength then return job.promptLength end
   if not fields.prompt then
-    refusal.raise('no-prompt-length', 'The first dispute of a job shows the last leaf of its prompt tree.')
+    refusal.raise('no-prompt-length', 'The first dispute of a job must show the last leaf of its prompt tree.')
   end
   local proven = payload.leafIn(fields, 'prompt')
   local count = payload.count(fields.prompt, 'count', m.context)
@@ -94,7 +94,7 @@ local function promptLength(job, m, fields)
   local isLast = #proven.leaf > 0 and #proven.leaf <= PROMPT_LEAF_BYTES and #proven.leaf % 4 == 0
     and payload.stands(job.promptTokens, count, count - 1, sizes.PROMPT, proven)
   if not isLast or length > m.context then
-    refusal.raise('wrong-prompt', 'This is not the last leaf of the prompt tree.')
+    refusal.raise('wrong-prompt', 'The field prompt is not the last leaf of the prompt tree.')
   end
   return length
 end
@@ -108,7 +108,7 @@ local function openingOf(tags, m, positions)
   for _, name in ipairs({ 'Position', 'Page', 'Tree' }) do
     if tags[name] then given = given + 1 end
   end
-  if given ~= 1 then refusal.raise('bad-tag', 'One of the tags Position, Page and Tree must be given.') end
+  if given ~= 1 then refusal.raise('bad-tag', 'Exactly one of the tags Position, Page and Tree must be given.') end
   if tags.Position then return { position = check.integer(tags, 'Position', 0, positions - 1) } end
   if tags.Page then return { pages = check.integer(tags, 'Page', 0, pages * m.layers * m.kvHeads - 1) } end
   return { tree = check.choice(tags, 'Tree', TREES) }
@@ -133,7 +133,7 @@ end
 local function mustName(about, tags, d)
   for _, name in ipairs(about) do
     if tags[name] ~= tostring(d[name:lower()]) then
-      refusal.raise('wrong-question', 'The tag ' .. name .. ' does not name what was asked.')
+      refusal.raise('wrong-question', 'The tag ' .. name .. ' does not name what the dispute asks for.')
     end
   end
 end

@@ -22,7 +22,7 @@ local function nothing(sentence)
 end
 
 local function wrongPath(what)
-  refusal.raise('wrong-path', 'The ' .. what .. ' does not stand there under its root.')
+  refusal.raise('wrong-path', 'The path does not prove the ' .. what .. ' under its root.')
 end
 
 --- Refuses a leaf that does not stand at the index of one of the accused's trees.
@@ -102,7 +102,7 @@ function proofs.answer(input)
   mustStand(job.model, of.leafCount, of.pieces + block, sizes.BUNDLE, pieces, 'leaf of pieces')
   local count = math.min(sizes.PIECES_PER_LEAF, m.vocab - block * sizes.PIECES_PER_LEAF)
   local own = pieceAt(pieces.leaf, count, token % sizes.PIECES_PER_LEAF)
-  if not own or own == piece.leaf then nothing('The piece is that of the token.') end
+  if not own or own == piece.leaf then nothing('The piece is the right one for its token.') end
   dispute.convict(job, seat, input.from, input.id)
 end
 

@@ -41,7 +41,7 @@ end)
 
 local function mustStand(model, index, proven)
   if not payload.stands(model.id, layout.of(model.manifest).leafCount, index, sizes.BUNDLE, proven) then
-    refusal.raise('wrong-path', 'The leaf does not stand there under the model.')
+    refusal.raise('wrong-path', 'The path does not prove the leaf under the id of the model.')
   end
 end
 

@@ -83,7 +83,7 @@ local function promptOf(read, data, format)
   local hash = check.optionalId(read, 'Prompt-Hash')
   local id = not read.Prompt and check.optionalId(read, 'Prompt-Id') or nil
   if id then
-    if not hash then refusal.raise('bad-tag', 'Prompt-Id needs the tag Prompt-Hash.') end
+    if not hash then refusal.raise('bad-tag', 'The tag Prompt-Id needs the tag Prompt-Hash.') end
     return nil, id, hash
   end
   local prompt = read.Prompt or data

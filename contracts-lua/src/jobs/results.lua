@@ -83,12 +83,12 @@ function results.tokens(job, result, data)
   local text = fieldsOf(data).tokens
   local tokens = type(text) == 'string' and encoding.fromBase64(text) or badData()
   if #tokens ~= result.count * TOKEN_BYTES or digest.of('apus/tokens', tokens) ~= result.tokenDigest then
-    refusal.raise('token-mismatch', 'The tokens do not have the Token-Digest.')
+    refusal.raise('token-mismatch', 'The tokens do not match the tags Count and Token-Digest.')
   end
   local vocab = job.verifiable and models.get(job.model).manifest.vocab
   for at = 1, vocab and #tokens or 0, TOKEN_BYTES do
     if string.unpack('<I4', tokens, at) >= vocab then
-      refusal.raise('unknown-token', 'The model has no such token.')
+      refusal.raise('unknown-token', 'A token is outside the vocabulary of the model.')
     end
   end
   return tokens
@@ -117,7 +117,7 @@ local function inline(job, result, data)
     end
     pieces[i], leaves[i] = piece, merkle.leaf(sizes.PIECE, piece)
   end
-  if merkle.root(leaves) ~= result.answerRoot then mismatch('The pieces do not have the Answer-Root.') end
+  if merkle.root(leaves) ~= result.answerRoot then mismatch('The pieces do not match the tag Answer-Root.') end
   return { text = textOf(job, pieces), pieces = list }
 end
 

@@ -276,14 +276,16 @@ end
 function rounds.commit(job, miner, commitment, promptTokens, id)
   touchFor(job)
   local seat = seatOf(job, miner)
-  if seat.commitment then refusal.raise('already-committed', 'The first commitment of a seat counts.') end
+  if seat.commitment then
+    refusal.raise('already-committed', 'This seat has committed already; only its first commitment counts.')
+  end
   if seat.state ~= 'drawn' then refusal.raise('seat-lost', 'The time to commit is over.') end
   if job.promptTokens then
     if promptTokens and promptTokens ~= job.promptTokens then
-      refusal.raise('prompt-tokens-differ', 'The requester bound other prompt tokens.')
+      refusal.raise('prompt-tokens-differ', 'The requester has bound the job to other prompt tokens.')
     end
   elseif not promptTokens then
-    refusal.raise('bad-tag', 'The tag Prompt-Tokens must be given: the requester bound none.')
+    refusal.raise('bad-tag', 'The tag Prompt-Tokens must be given, because the requester bound no prompt tokens.')
   end
   seat.state, seat.commitment, seat.promptTokens = 'committed', commitment, promptTokens
   seat.messages = { commit = id }
@@ -311,7 +313,7 @@ end
 function rounds.reveal(job, miner, salt, tags, data, id)
   touchFor(job)
   local seat, index = seatOf(job, miner)
-  if seat.resultRoot then refusal.raise('already-revealed', 'The seat has revealed.') end
+  if seat.resultRoot then refusal.raise('already-revealed', 'This seat has revealed already.') end
   if seat.state ~= 'committed' and seat.state ~= 'late' then
     refusal.raise('not-committed', 'The seat has no commitment to open.')
   end
@@ -319,7 +321,7 @@ function rounds.reveal(job, miner, salt, tags, data, id)
     refusal.raise('reveal-too-late', 'The time to reveal is over.')
   end
   if job.state == 'seated' or job.state == 'auditing' then
-    refusal.raise('reveal-too-early', 'Seats reveal after all have committed.')
+    refusal.raise('reveal-too-early', 'A seat can reveal only after all seats have committed.')
   end
   local result = results.read(tags, job)
   local root = results.root(job, job.promptTokens, result)
@@ -348,7 +350,9 @@ end
 function rounds.cancel(job)
   rounds.touch(job)
   if job.ended then refusal.raise('job-ended', 'The job has ended.') end
-  if job.state ~= 'submitted' then refusal.raise('too-late-to-cancel', 'The seats of the job are drawn.') end
+  if job.state ~= 'submitted' then
+    refusal.raise('too-late-to-cancel', 'The seats of the job are drawn already, so it cannot be cancelled.')
+  end
   jobs.finish(job, 'cancelled', 'cancelled')
 end
 

@@ -106,7 +106,7 @@ actions['List-Model'] = function(input)
   if models.isVerifiable(model.class) then
     model.manifest = models.manifest(model.id, input.data)
     if model.maxContext > model.manifest.context then
-      refusal.raise('bad-tag', 'The tag Max-Context must be at most that of the manifest.')
+      refusal.raise('bad-tag', 'The tag Max-Context must be at most the context of the manifest.')
     end
   end
   models.list(model)

@@ -49,7 +49,7 @@ end
 
 --- Refuses inputs that no step asked for.
 function Reader:finish()
-  if self.used ~= #self.given then refusal.raise('wrong-inputs', 'The step needs fewer inputs.') end
+  if self.used ~= #self.given then refusal.raise('wrong-inputs', 'The proof has more inputs than the step needs.') end
 end
 
 --- An input cut into leaves. A single leaf is taken with the length that it has.
@@ -145,7 +145,7 @@ local function promptTokens(self, from, to)
   local root = encoding.fromBase64Url(job.promptTokens)
   local of = { root = root, domain = sizes.PROMPT, count = count, bytesOf = bytesOf }
   local leaves = self:next('the prompt', of, first, last - first + 1)
-  if #leaves[1] ~= bytesOf(first) then refusal.raise('bad-prompt', 'A leaf of the prompt has another length.') end
+  if #leaves[1] ~= bytesOf(first) then refusal.raise('bad-prompt', 'A leaf of the prompt has the wrong length.') end
   local text = table.concat(leaves)
   for position = from, to do
     local token = string.unpack('<I4', text, (position - first * PROMPT_TOKENS) * TOKEN_BYTES + 1)

@@ -31,7 +31,7 @@ local function placeOf(step, chunk)
   local list = plan.operations(m, job.sampler, step.position, job.promptLength, step.stage)
   inRange('operation', step.operation, #list)
   local operation = list[step.operation + 1]
-  if operation.advice then refusal.raise('advice', 'Nothing recomputes this operation; its check is recomputed.') end
+  if operation.advice then refusal.raise('advice', 'This operation is not recomputed; prove its check.') end
   inRange('chunk', chunk, operation.chunks)
   return list, operation
 end

@@ -110,7 +110,7 @@ end
 --- @param lister string address
 function models.delist(id, lister)
   local model = models.listed(id)
-  if model.lister ~= lister then refusal.raise('not-yours', 'Only who listed a model can take it back.') end
+  if model.lister ~= lister then refusal.raise('not-yours', 'Only the wallet that listed a model can delist it.') end
   close(model)
 end
 

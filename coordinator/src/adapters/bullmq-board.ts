@@ -175,7 +175,7 @@ async function checkRedis(settings: RedisAddress, log: Logger): Promise<void> {
     )
   }
   if (field('aof_enabled') !== '1')
-    log.warn('Redis keeps no append-only log, so a crash of it would forget tasks.')
+    log.warn('Redis keeps no append-only log, so tasks are lost when Redis crashes.')
   if ((field('maxmemory_policy') ?? 'noeviction') !== 'noeviction') {
     log.warn('Redis may evict tasks; its maxmemory-policy should be noeviction.')
   }

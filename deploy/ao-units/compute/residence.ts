@@ -91,7 +91,10 @@ export class Residence {
           if (home.ahead.length === 0 && isSnapshotDue(home))
             await this.#snapshot(home, process).catch(error => {
               if (!this.#closed)
-                this.#log.warn({ err: error, process: process.id }, 'process snapshot failed')
+                this.#log.warn(
+                  { err: error, process: process.id },
+                  'A process snapshot could not be written.',
+                )
             })
         } while (home.ahead.length > 0 || (!home.lane.contended && process.evaluated < process.slots.length))
       } catch (error) {
@@ -180,7 +183,7 @@ export class Residence {
       if (!from || error instanceof ComputeLost) throw error
       this.#log.warn(
         { err: error, process: process.id },
-        'process snapshot unreadable, repeating every message',
+        'A process snapshot cannot be read, so every message is evaluated again.',
       )
       home.snapshot = undefined
       await rm(from.file, { force: true })
@@ -197,7 +200,10 @@ export class Residence {
     const answer = await home.thread.request({ kind: 'evaluate', process: process.id, message }, generation)
     home.evaluatedMs += answer.ms
     if (answer.result?.Error !== undefined)
-      this.#log.error({ process: process.id, slot: nonce }, 'repeating a message gave another result')
+      this.#log.error(
+        { process: process.id, slot: nonce },
+        'A message that was evaluated again gave another result.',
+      )
   }
 
   async #snapshot(home: Home, process: AoProcess): Promise<void> {
@@ -224,7 +230,7 @@ export class Residence {
         home.lane
           .run(() => this.#unload(home, process))
           .catch(error => {
-            if (!this.#closed) this.#log.warn({ err: error, process: id }, 'process not unloaded')
+            if (!this.#closed) this.#log.warn({ err: error, process: id }, 'A process could not be unloaded.')
           })
     }
   }

@@ -76,7 +76,7 @@ export class Cron {
         try {
           this.#units.tick(process, tags)
         } catch (error) {
-          this.#log.warn({ err: error, process: process.id }, 'cron message not scheduled')
+          this.#log.warn({ err: error, process: process.id }, 'A cron message was not scheduled.')
         }
       }
     }

@@ -239,7 +239,10 @@ export class Units {
     const schedule = this.#schedule()
     const source = { process, slot: nonce, cause, result }
     for (const one of scheduleOutgoing(schedule, this.ledger, source, this.identity))
-      this.#log.warn({ process: process.id, slot: nonce, ...one }, 'message of a process not delivered')
+      this.#log.warn(
+        { process: process.id, slot: nonce, ...one },
+        'A message of a process was not delivered.',
+      )
     // One frame holds the result and everything it sends, so a crash neither loses nor repeats a message.
     this.#commit(schedule, [entry])
     // A result that sends nothing and comes from no watchdog is derived again if the disk loses it, so it need not wait.

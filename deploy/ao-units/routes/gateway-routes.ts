@@ -78,7 +78,7 @@ export class Gateway {
 
   #price({ response }: Exchange, bytes: string): boolean {
     if (!/^\d{1,15}$/.test(bytes))
-      throw new ApusError('price-invalid', 'The price is asked for a number of bytes.', { blame: 'peer' })
+      throw new ApusError('price-invalid', 'The path must end in a number of bytes.', { blame: 'peer' })
     return sendText(
       response,
       200,

@@ -222,7 +222,8 @@ export class Ledger {
 
   #found(id: string): AoProcess {
     const item = this.item(id)
-    if (!item) throw new Error(`The log schedules for process ${id} but does not hold it.`)
+    if (!item)
+      throw new Error(`The log schedules messages for the process ${id} but does not hold the process.`)
     const process: AoProcess = {
       id,
       owner: tagValue(item.tags, 'From-Process') ?? item.owner,

@@ -250,7 +250,8 @@ async function checkClock({ ao }: Settings): Promise<Finding> {
     await response.body?.cancel()
     const received = Date.now()
     const told = Date.parse(response.headers.get('date') ?? '')
-    if (Number.isNaN(told)) return { name: 'clock', state: 'note', detail: `${address} tells no time` }
+    if (Number.isNaN(told))
+      return { name: 'clock', state: 'note', detail: `${address} does not tell the time` }
     return clockFinding(told + 500 - (sent + received) / 2, address)
   } catch (error) {
     return {

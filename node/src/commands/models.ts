@@ -80,19 +80,20 @@ export function modelsCommand(io: Console): Command {
     },
   )
 
-  add('void <root>', 'end a listing whose bundle is outside the machine; half its bond is yours').action(
-    async (root: string, options: Options, command: Command) => {
-      const bundle = await storeOf(command).open(root)
-      const found = await findVoidLeaf(bundle.checkedLeaves(), leaf => bundle.path(leaf)).finally(() =>
-        bundle.close(),
-      )
-      if (found === undefined)
-        throw new ApusError('nothing-to-prove', 'The machine allows every leaf of the bundle.')
-      const { network } = await accountOf(command)
-      await network.voidModel(modelId.parse(root), found.leaf, found.proof)
-      say(options, { void: root, leaf: found.leaf }, [`${root}  is void: leaf ${found.leaf}`])
-    },
-  )
+  add(
+    'void <root>',
+    'end the listing of a bundle that the machine does not allow; half of its bond goes to this account',
+  ).action(async (root: string, options: Options, command: Command) => {
+    const bundle = await storeOf(command).open(root)
+    const found = await findVoidLeaf(bundle.checkedLeaves(), leaf => bundle.path(leaf)).finally(() =>
+      bundle.close(),
+    )
+    if (found === undefined)
+      throw new ApusError('nothing-to-prove', 'The machine allows every leaf of the bundle.')
+    const { network } = await accountOf(command)
+    await network.voidModel(modelId.parse(root), found.leaf, found.proof)
+    say(options, { void: root, leaf: found.leaf }, [`${root}  is void: leaf ${found.leaf}`])
+  })
   return models
 }
 

@@ -24,10 +24,10 @@ interface Options {
 /** `models publish`: offers a model to requesters under stated prices. */
 export const publishModelCommand = (io: Console): Command =>
   new Command('publish')
-    .description('list a model on the network, so that it can be asked; takes a bond from the account')
+    .description('list a model on the network, so that jobs can ask for it; takes a bond from the account')
     .argument('<model>', 'the root of a bundle in the store, a bundle’s folder or a GGUF file')
     .requiredOption('--base-price <APUS>', 'price of a seat in a job')
-    .requiredOption('--token-price <APUS>', 'price of each token of a seat, prompt and answer')
+    .requiredOption('--token-price <APUS>', 'price of each token of the answer, for each seat')
     .option('--max-context <n>', 'tokens of prompt and answer together; all the model can hold when absent')
     .option('--deposit <APUS>', 'first move this much from the wallet to the account, for the bond')
     .action(async (model: string, options: Options, command: Command) => {

@@ -32,7 +32,7 @@ export async function mine(
     const told = signalled()
     io.print(JSON.stringify({ ready: true, peer, addresses, models, statusPort: miner.statusPort }))
     await told
-    io.print(`Stopping; seats in hand: ${miner.status().owed}. Once more to stop at once.`)
+    io.print(`Stopping; seats in hand: ${miner.status().owed}. Send the signal again to stop at once.`)
     const stopped = miner.stop(settings.stopGraceSeconds * 1000)
     await Promise.race([stopped, signalled().then(() => process.exit(1))])
     io.print('Stopped.')

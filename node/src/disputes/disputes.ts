@@ -81,7 +81,7 @@ export class Disputes {
     this.#parts = parts
     const options = {
       intervalMs: LOOK_INTERVAL_MS,
-      onError: (err: unknown) => parts.log.error({ err }, 'Looking after disputes failed.'),
+      onError: (err: unknown) => parts.log.error({ err }, 'The disputes of this miner could not be checked.'),
     }
     this.#loops = [true, false].map(answers => new Loop(options, signal => this.#look(answers, signal)))
   }
@@ -141,7 +141,7 @@ export class Disputes {
       const pause = backoff(failures, FIRST_RETRY_MS, LONGEST_RETRY_MS)
       const notBefore = FINAL.has(errorCode(error) ?? '') ? Number.POSITIVE_INFINITY : clock.now() + pause
       this.#attempts.set(key, { notBefore, failures })
-      log.warn({ duty: key, reason: describeError(error) }, 'A duty of a dispute could not be done.')
+      log.warn({ duty: key, reason: describeError(error) }, 'A move in a dispute could not be made.')
     }
   }
 
@@ -183,7 +183,7 @@ export class Disputes {
   #tokensOf(job: JobView, result: RevealedResult): number[] {
     const text = this.#parts.mirror.tokens.get(tokensKey(job.id, result))
     if (text === undefined)
-      throw new ApusError('tokens-missing', 'What the accused has read is not published yet.', {
+      throw new ApusError('tokens-missing', 'The tokens of the accused are not published yet.', {
         retry: true,
         blame: 'nobody',
       })

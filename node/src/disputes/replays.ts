@@ -50,7 +50,10 @@ export class Replays {
     const prompt = await findPrompt(job, undefined, this.#prompts, signal)
     const promptTokens = model.tokenize(prompt, job.format)
     if (job.promptTokens !== undefined && job.promptTokens !== promptTokensRoot(promptTokens))
-      throw new ApusError('prompt-tokens-differ', 'The job has other prompt tokens than its prompt.')
+      throw new ApusError(
+        'prompt-tokens-differ',
+        'The prompt does not give the prompt tokens that the job names.',
+      )
     const { sampler, maxTokens, stop } = job
     return model.replay({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal, tokens)
   }

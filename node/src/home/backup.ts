@@ -58,7 +58,7 @@ export async function writeBackup(
     path,
     `${JSON.stringify(file, null, 2)}\n`,
     'backup-exists',
-    `${path} exists or cannot be written.`,
+    `The backup ${path} cannot be written, or a file of this name exists.`,
   )
 }
 
@@ -66,7 +66,9 @@ export async function writeBackup(
 export async function readBackup(path: string, passphrase: string | undefined): Promise<Backup> {
   const file = fileSchema.safeParse(parse(await readText(path)))
   if (!file.success)
-    throw new ApusError('backup-invalid', `${path} is not a backup of a miner.`, { cause: file.error })
+    throw new ApusError('backup-invalid', `The file ${path} is not a backup of a miner.`, {
+      cause: file.error,
+    })
   const secrets = readConfig(
     secretsSchema,
     file.data.kind === 'apus-miner-backup' ? file.data.secrets : parse(decrypt(file.data, passphrase)),

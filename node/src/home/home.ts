@@ -66,7 +66,7 @@ export async function writeSettings(home: Home, values: unknown): Promise<Settin
     path,
     `${JSON.stringify(values, null, 2)}\n`,
     'home-exists',
-    `${path} exists and is never overwritten.`,
+    `The file ${path} exists and is never overwritten.`,
   )
   return settings
 }

@@ -19,7 +19,10 @@ export type Release = () => Promise<void>
 export async function lockHome(home: Home): Promise<Release> {
   const release = await hold(home.lock)
   if (release === undefined)
-    throw new ApusError('already-running', 'A miner runs with this home; two would contradict each other.')
+    throw new ApusError(
+      'already-running',
+      'Another miner runs with this home; two miners with one wallet would contradict each other.',
+    )
   return release
 }
 

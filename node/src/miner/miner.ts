@@ -227,8 +227,7 @@ export async function createMiner(options: MinerOptions, parts: MinerParts): Pro
       status,
       stop: async (graceMs = 0) => {
         // Paused first: a seat drawn while stopping would be missed.
-        if (graceMs > 0)
-          await network.pause().catch(err => log.warn({ err }, 'The pause was not taken by AO.'))
+        if (graceMs > 0) await network.pause().catch(err => log.warn({ err }, 'AO did not accept the pause.'))
         await work.stop(graceMs)
         await closeAll()
       },

@@ -89,7 +89,7 @@ export class Journal {
       if (records === undefined) {
         // The last line alone may be half written: whoever waited for its records never got an answer.
         if (end >= 0 && end < bytes.length - 1)
-          throw new ApusError('journal-damaged', `Line ${line} of the journal is not what was written there.`)
+          throw new ApusError('journal-damaged', `Line ${line} of the journal is damaged.`)
         await file.truncate(good)
         break
       }
@@ -199,7 +199,7 @@ export class Journal {
     return this.#full
       ? new ApusError(
           'journal-full',
-          'The disk has no room for the journal; nothing is committed meanwhile.',
+          'The disk has no room for the journal; the miner commits to nothing until it can be written.',
           {
             retry: true,
             cause,

@@ -45,9 +45,13 @@ export async function runJob(
   const promptTokens = model.tokenize(options.prompt, job.format)
   const tokensRoot = promptTokensRoot(promptTokens)
   if (job.promptTokens !== undefined && job.promptTokens !== tokensRoot)
-    throw new ApusError('prompt-tokens-differ', 'The job names other prompt tokens than its prompt has.', {
-      blame: 'peer',
-    })
+    throw new ApusError(
+      'prompt-tokens-differ',
+      'The prompt does not give the prompt tokens that the job names.',
+      {
+        blame: 'peer',
+      },
+    )
   const { sampler, maxTokens, stop } = job
   const generation = await model.generate({ promptTokens, sampler, maxTokens, stop, jobKey: job.id }, signal)
   if (

@@ -99,7 +99,7 @@ export class Work {
     this.#loop = new Loop(
       {
         intervalMs: LOOK_INTERVAL_MS,
-        onError: err => parts.log.error({ err }, 'Looking after jobs failed.'),
+        onError: err => parts.log.error({ err }, 'The jobs of this miner could not be checked.'),
       },
       () => this.#look(),
     )
@@ -250,7 +250,7 @@ export class Work {
         if (hand.abstains === step.code) return
         hand.abstains = step.code
         metrics.abstained(step.code)
-        log.warn({ job: job.id, code: step.code }, 'Nothing is committed or revealed for this job.')
+        log.warn({ job: job.id, code: step.code }, 'The miner neither commits nor reveals for this job.')
         return
       case 'commit':
         return this.#commit(hand, this.#recorded(job.id))
@@ -266,7 +266,7 @@ export class Work {
   #recorded(job: JobId): Computed {
     const computed = this.#parts.journal.get(job)?.computed
     if (computed === undefined)
-      throw new ApusError('journal-damaged', 'The journal lacks the result it speaks of.')
+      throw new ApusError('journal-damaged', 'The journal lacks the result of a job that it names.')
     return computed
   }
 
@@ -359,7 +359,10 @@ export class Work {
     const code = errorCode(error) ?? 'internal'
     metrics.failed(code)
     this.#backOff(hand)
-    log.warn({ job: hand.job.id, step: step.do, reason: describeError(error) }, 'AO did not take a message.')
+    log.warn(
+      { job: hand.job.id, step: step.do, reason: describeError(error) },
+      'AO did not accept a message.',
+    )
     if (FINAL_ON_AO.has(code)) await journal.giveUp(hand.job.id, code).catch(() => {})
     if (!(error instanceof ApusError && error.retry)) await this.refresh(hand.job.id).catch(() => {})
   }

@@ -20,7 +20,7 @@ export const proveCommand = (): Command =>
     .argument('<dispute-or-job>')
     .option('--out <file>', 'where to write it', 'proof.json')
     .option('--accused <address>', 'the miner, where several of a job were convicted', parseAddress)
-    .option('--unsigned', 'without what the accused’s wallet signed, where that cannot be had')
+    .option('--unsigned', 'leave out the signatures of the accused’s wallet when they cannot be fetched')
     .action(prove)
 
 async function prove(wanted: string, options: ProveOptions, command: Command): Promise<void> {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 
-const id = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'not a 43-character id')
+const id = z.string().regex(/^[A-Za-z0-9_-]{43}$/, 'must be an id of 43 base64url characters')
 const url = z.url({ protocol: /^https?$/ })
 
 /** Milliseconds for one request; evaluating a long message takes most of it. */

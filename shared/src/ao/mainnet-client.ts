@@ -94,7 +94,10 @@ export class MainnetClient implements AoClient {
 
   async result(process: string, { id, slot }: AoSent): Promise<AoResult> {
     if (slot === undefined)
-      throw new ApusError('ao-not-found', `The result of ${id} is found by its slot, which is not known.`)
+      throw new ApusError(
+        'ao-not-found',
+        `The result of the message ${id} can be fetched only by its slot, which is not known.`,
+      )
     return this.#compute(process, `/${process}~process@1.0/compute/results=${slot}`, '1984')
   }
 

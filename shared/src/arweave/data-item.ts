@@ -129,7 +129,10 @@ export function signDataItemSync(fields: DataItemFields, signer: SyncItemSigner)
 }
 
 const invalid = (reason: string, cause?: unknown): ApusError =>
-  new ApusError('data-item-invalid', `Not a valid ANS-104 data item: ${reason}.`, { blame: 'peer', cause })
+  new ApusError('data-item-invalid', `The bytes are not a valid ANS-104 data item: ${reason}.`, {
+    blame: 'peer',
+    cause,
+  })
 
 /**
  * Reads an ANS-104 item without checking its signature. Errors: `data-item-invalid`.

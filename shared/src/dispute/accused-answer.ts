@@ -42,7 +42,7 @@ export function accusedAnswer(view: DisputeView, run: Replay): DisputeMessage {
 }
 
 const unanswerable = () =>
-  new ApusError('dispute-unanswerable', 'The dispute does not say what the accused shall answer.', {
+  new ApusError('dispute-unanswerable', 'The dispute does not say which answer the accused owes.', {
     blame: 'nobody',
   })
 

@@ -61,7 +61,7 @@ function stepMove(view: DisputeView, run: Replay, accused: Accused): DisputeMess
 }
 
 const nothingToProve = () =>
-  new ApusError('nothing-to-prove', 'What the accused has answered is what this run gives.', {
+  new ApusError('nothing-to-prove', 'The answers of the accused are the same as those of this run.', {
     blame: 'nobody',
   })
 

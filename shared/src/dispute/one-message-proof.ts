@@ -56,7 +56,7 @@ export function brokenCheckpoint(
   if (bytes.readUInt32LE(0) !== index) return `has number ${bytes.readUInt32LE(0)}`
   if (tokenOf(leaf) !== tokens[index])
     return `has token ${tokenOf(leaf)}, and the miner revealed ${tokens[index]}`
-  if (flag > MAX_FLAG) return `has stop flag ${flag}, which there is not`
+  if (flag > MAX_FLAG) return `has stop flag ${flag}, which does not exist`
   const isLast = index === count - 1
   if (!isLast) return flag === 0 ? undefined : `stops with flag ${flag} and is not the last`
   if (flag === 0) return 'is the last and does not stop'
@@ -95,12 +95,12 @@ export function shownPieces(
   const block = fromBase64(pieces.leaf)
   mustStand(result.count, index, pieceLeaf(said), piece.path, result.answerRoot)
   const token = tokens[index]
-  if (token === undefined) throw refused('wrong-path', 'The answer has no such token.')
+  if (token === undefined) throw refused('wrong-path', 'The answer has no token with this index.')
   const { layout, manifest } = terms
   const at = pieceAddress(layout, token)
   mustStand(layout.leafCount, at.leaf, bundleLeaf(block), pieces.path, model)
   const own = decodePieces(block, piecesInLeaf(manifest.vocab, at.leaf - layout.pieces))[at.index]
-  if (own === undefined) throw refused('bad-bundle', 'The leaf of the bundle has no such piece.')
+  if (own === undefined) throw refused('bad-bundle', 'The leaf of the bundle has no piece for the token.')
   return { token, said, own }
 }
 
@@ -109,5 +109,5 @@ const tokenOf = (checkpoint: Uint8Array): number => Buffer.from(checkpoint).read
 function mustStand(count: number, index: number, hash: Uint8Array, path: string, root: string): void {
   const found = rootOfRange(count, index, [hash], fromHashes(path))
   if (!found || toBase64Url(found) !== root)
-    throw refused('wrong-path', 'A leaf does not stand there under its root.')
+    throw refused('wrong-path', 'The path does not prove a leaf under its root.')
 }

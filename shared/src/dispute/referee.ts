@@ -57,11 +57,11 @@ export function judgeStep(step: DisputedStep): Judgement {
   const operations = planStage(step.terms, step.position, step.stage)
   const operation = operations[step.operation]
   if (!operation) throw refused('out-of-range', 'The stage has no such operation.')
-  if (operation.advice) throw refused('advice', 'Nothing recomputes this operation; its check is.')
+  if (operation.advice) throw refused('advice', 'This operation is not recomputed; prove its check.')
   if (!(step.chunk >= 0 && step.chunk < operation.chunks))
     throw refused('out-of-range', 'The operation has no such chunk.')
   const chunk = operation.chunk(step.chunk)
-  if (chunk.step === undefined) throw refused('advice', 'Nothing recomputes this operation; its check is.')
+  if (chunk.step === undefined) throw refused('advice', 'This operation is not recomputed; prove its check.')
   const reader = new InputReader(step, operations)
   const bytes = orNothing(() => chunk.inputs.map(input => reader.read(input)))
   if (bytes) reader.finish()
@@ -142,12 +142,13 @@ class InputReader {
   }
 
   finish(): void {
-    if (this.#used !== this.#step.inputs.length) throw refused('wrong-inputs', 'The step needs fewer inputs.')
+    if (this.#used !== this.#step.inputs.length)
+      throw refused('wrong-inputs', 'The proof has too many inputs.')
   }
 
   #take() {
     const input = this.#step.inputs[this.#used++]
-    if (!input) throw refused('wrong-inputs', 'The step needs more inputs.')
+    if (!input) throw refused('wrong-inputs', 'The proof has too few inputs.')
     return input
   }
 
@@ -198,13 +199,13 @@ class InputReader {
       this.#check(rootOfRange(count, from, hashes, path), promptTokens)
       const part = leaf.slice((first - from * PROMPT_LEAF_TOKENS) * 4, (to - from * PROMPT_LEAF_TOKENS) * 4)
       if (part.length !== (to - first) * 4 || part.length === 0 || tokensOf(part).some(t => t >= vocab))
-        throw refused('bad-prompt', 'The prompt has an unknown token, or not all of them.')
+        throw refused('bad-prompt', 'The prompt has an unknown token or lacks tokens.')
       parts.push(part)
     }
     const chosen = this.#step.tokens.slice(Math.max(first - promptLength, 0), Math.max(end - promptLength, 0))
     parts.push(encodeTokens(chosen))
     const tokens = new Uint8Array(Buffer.concat(parts))
-    if (tokens.length !== (end - first) * 4) throw refused('wrong-inputs', 'The tokens are not all there.')
+    if (tokens.length !== (end - first) * 4) throw refused('wrong-inputs', 'Tokens of the run are missing.')
     this.#token = new DataView(tokens.buffer).getUint32(tokens.length - 4, true)
     return tokens
   }

@@ -120,6 +120,6 @@ function pageInput(
 }
 
 function known<T>(value: T | undefined): T {
-  if (value === undefined) throw new RangeError('the run and the accused do not meet at this step')
+  if (value === undefined) throw new RangeError('the run does not have what this step of the accused needs')
   return value
 }

@@ -18,7 +18,7 @@ export function rootOfRange(
 /** The proof of `count` neighbouring leaves of a tree of which all leaf hashes are given. */
 export function rangePath(hashes: readonly Uint8Array[], first: number, count: number): Uint8Array[] {
   const path = wholeTree(hashes).rangePath(first, count)
-  if (path === undefined) throw new RangeError('a tree of which all leaves are known has every path')
+  if (path === undefined) throw new RangeError('a path is missing in a tree whose leaves are all known')
   return path
 }
 

@@ -47,7 +47,7 @@ export async function readConfigFile<T extends z.ZodType>(schema: T, path: strin
   try {
     values = JSON.parse(text)
   } catch (cause) {
-    throw new ApusError('config-invalid', `${path} is not JSON.`, { cause })
+    throw new ApusError('config-invalid', `The settings file ${path} is not JSON.`, { cause })
   }
   return readConfig(schema, values)
 }

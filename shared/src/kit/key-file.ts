@@ -30,5 +30,5 @@ export const writeKeyFile = (path: string, seed: Uint8Array): Promise<void> =>
     path,
     `${Buffer.from(seed).toString('base64url')}\n`,
     'key-exists',
-    `${path} exists and is never overwritten.`,
+    `The file ${path} exists and is never overwritten.`,
   )

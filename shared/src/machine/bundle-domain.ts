@@ -29,7 +29,7 @@ export class BundleDomain {
       this.#manifest = decodeManifest(leaf)
       this.#layout = bundleLayout(this.#manifest)
     }
-    if (!(this.#manifest && this.#layout)) throw new RangeError('the manifest is the first leaf')
+    if (!(this.#manifest && this.#layout)) throw new RangeError('the manifest must be the first leaf')
     if (index >= this.#layout.leafCount) throw wrongCount()
     checkLeaf(this.#manifest, this.#layout, index, leaf)
     const tile = tileAt(this.#layout, index)
@@ -58,4 +58,4 @@ export async function* inDomain(
 }
 
 const wrongCount = (): ApusError =>
-  new ApusError('bundle-invalid', 'The bundle has not as many leaves as its manifest says.')
+  new ApusError('bundle-invalid', 'The bundle does not have as many leaves as its manifest says.')

@@ -67,7 +67,7 @@ function checkTile(
     'a shift that is not 1 to 56',
   )
   demand(tile.biases.every(isStored), 'a bias of 2^30 or more')
-  demand(segment === 0 || tile.biases.every(b => b === 0), 'a bias behind the first segment')
+  demand(segment === 0 || tile.biases.every(b => b === 0), 'a bias after the first segment')
   demand(paddingIsZero(tile, tensor.columns - segment * SEGMENT), 'a weight in the padding')
   const embeds = tensor.kind === 'embedding' || (tensor.kind === 'output' && manifest.tied)
   if (embeds) checkEmbedding(tile, manifest.formats.residual)

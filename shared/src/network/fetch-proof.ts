@@ -92,7 +92,7 @@ export async function fetchProof(wanted: string, from: Sources): Promise<ProofFi
   )
   const id = seat?.messages?.proof
   if (job === undefined || seat === undefined || id === undefined)
-    throw noProof('Nothing was proven under this id.')
+    throw noProof('No fault was proven in a job or dispute with this id.')
   const sent = await sentTo(from, { ids: [id] })
   const fault = { job, seat, sent, dispute, from }
   switch (tagOf(sent, 'Action')) {
@@ -105,7 +105,7 @@ export async function fetchProof(wanted: string, from: Sources): Promise<ProofFi
     case 'Prove-Equivocation':
       return proofFileSchema.parse(await equivocationProofOf(fault))
     default:
-      throw noProof('What the fault was proven by is no kind of proof that is known here.')
+      throw noProof('The message that proved the fault is of a kind that this version does not know.')
   }
 }
 
@@ -119,7 +119,7 @@ interface Fault {
 }
 
 async function stepProof({ job, seat, sent, dispute, from }: Fault) {
-  if (dispute?.position === undefined) throw noProof('The dispute came to no step.')
+  if (dispute?.position === undefined) throw noProof('The dispute ended before any step was proven.')
   const { position, stage = 0, operation = 0, chunk, challenger } = dispute
   const { answers } = from.record
   const stagesKey = seatAnswerKey.stages(job.id, seat.miner, position)

@@ -19,9 +19,10 @@ export async function fetchSigned(
   accused: Address,
   id: string | undefined,
 ): Promise<OfWallet> {
-  if (id === undefined) throw unsigned('The network does not say which message of the accused it was.')
+  if (id === undefined)
+    throw unsigned('The network does not name the message of the accused that the proof needs.')
   const given = await ao.message(network, id).catch(cause => {
-    throw unsigned(`The message ${id} of the accused cannot be had as its wallet signed it.`, cause)
+    throw unsigned(`The message ${id} of the accused cannot be fetched with its signature.`, cause)
   })
   const { owner: wallet, target, anchor, tags, data, signature } = given
   const key = Buffer.from(wallet, 'base64url')

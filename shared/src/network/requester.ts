@@ -43,7 +43,10 @@ export class Requester {
     const model = await this.#client.model(request.model)
     if (!model) throw new ApusError('unknown-model', `No model ${request.model} is listed on this network.`)
     if (request.maxTokens > model.maxContext)
-      throw new ApusError('bad-tag', `The model holds ${model.maxContext} tokens, so no longer answer fits.`)
+      throw new ApusError(
+        'bad-tag',
+        `An answer has at most ${model.maxContext} tokens, the context of the model.`,
+      )
     const redundancy = request.redundancy ?? (await this.#client.parameters()).redundancy
     await this.#fund(priceOf(model, request.maxTokens, redundancy))
     return this.#client.submitJob(request)
@@ -68,7 +71,7 @@ export class Requester {
       if (job && ENDED.includes(job.state)) {
         throw new ApusError(
           job.code ?? job.state,
-          `The job ended ${job.state}; ${job.refunded ?? 0} units came back.`,
+          `The job ended as ${job.state}; ${job.refunded ?? 0} units were refunded.`,
           {
             blame: 'nobody',
             details: { job: id },

@@ -185,7 +185,10 @@ export class Commitments {
     try {
       await this.syncWith(peer, signal)
     } catch (error) {
-      this.#host.log.debug({ peer, reason: describeError(error) }, 'A peer did not sync.')
+      this.#host.log.debug(
+        { peer, reason: describeError(error) },
+        'The commitments of a peer could not be fetched.',
+      )
     }
   }
 

@@ -110,7 +110,10 @@ export class LinkKeeper {
 
   async #beginAnew(peer: string): Promise<void> {
     this.#deafSince.delete(peer)
-    this.#log.info({ peer }, 'A peer no longer hears us; hanging up to begin anew.')
+    this.#log.info(
+      { peer },
+      'A peer no longer takes gossip from this node, so the connection is closed and opened again.',
+    )
     await this.#links.hangUp(peer)
     if (!this.#heard.has(peer) || this.#kept.has(peer)) return
     await this.#links
@@ -132,7 +135,10 @@ export class LinkKeeper {
     } catch (error) {
       kept.nextDial = now + kept.pauseMs
       kept.pauseMs = Math.min(kept.pauseMs * 2, LONGEST_REDIAL_MS)
-      this.#log.debug({ peer, reason: describeError(error) }, 'A kept peer was not reached.')
+      this.#log.debug(
+        { peer, reason: describeError(error) },
+        'A peer that this node stays connected to was not reached.',
+      )
     }
   }
 }

@@ -139,7 +139,7 @@ export class PeerFinder {
       stream?.abort(error instanceof Error ? error : new Error(String(error)))
       this.#log.debug(
         { peer: connection.remotePeer.toString(), reason: describeError(error) },
-        'A neighbour did not tell where a peer is.',
+        'A neighbour did not give the address of a peer.',
       )
       return undefined
     }

@@ -82,4 +82,6 @@ export async function fetchTrace(
 }
 
 const forged = () =>
-  new ApusError('trace-forged', 'The trace that the peer sent is not that of its result.', { blame: 'peer' })
+  new ApusError('trace-forged', 'The trace that the peer sent does not match the roots of its result.', {
+    blame: 'peer',
+  })

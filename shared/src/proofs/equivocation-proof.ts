@@ -48,17 +48,20 @@ export type EquivocationProof = z.output<typeof equivocationProof>
 export async function checkEquivocation(file: EquivocationProof): Promise<ProofStory> {
   const { job, accused, said, revealed, signed } = file
   if ((said.length === 1) !== (revealed !== undefined))
-    throw invalid('bad-data', 'One statement goes with what was revealed, two go without.')
+    throw invalid(
+      'bad-data',
+      'The file needs the revealed result with one signed commitment, and none with two.',
+    )
   const opened = said.map(statement => openedBy(file, statement))
   const peers = [...new Set(opened.map(({ peer }) => peer))]
   if (peers.join() !== file.peers.join())
-    throw invalid('wrong-key', 'The key of a statement is not one of the miner.')
+    throw invalid('wrong-key', 'The keys of the commitments are not the keys that the file names.')
   const [first, second] = [
     ...opened.map(({ root }) => root),
     ...(revealed ? [revealedRoot(file, revealed)] : []),
   ]
   if (first === undefined || second === undefined || first === second)
-    throw invalid('same-root', 'Both statements open to the same root.')
+    throw invalid('same-root', 'Both commitments open to the same result root.')
   if (signed) await checkWallet(file, signed)
   return {
     guilty: true,
@@ -71,10 +74,10 @@ export async function checkEquivocation(file: EquivocationProof): Promise<ProofS
     signed: signed !== undefined,
     lines: [
       `Job ${job}, miner ${accused}, node ${peers.join(' and ')}.`,
-      'A run has one result, and of this one:',
+      'A run has one result, but for this run:',
       `  the node signed  ${first}`,
       `  ${revealed ? 'the miner said ' : 'the node signed'}  ${second}`,
-      'Proven: the key has said two things of one seat. The miner is at fault.',
+      'Proven: the miner gave two results for one seat. The miner is at fault.',
       signed
         ? `The miner's wallet signed that this is its node${revealed ? ', its commitment and its reveal' : ''}.`
         : `The file has no signature of the miner's wallet: that this is its node${revealed ? ', and what it revealed,' : ''} is on trust.`,
@@ -88,13 +91,13 @@ function openedBy(
   { statement, signature, salt, root }: EquivocationProof['said'][number],
 ): { readonly root: string; readonly peer: string } {
   const says = readCommitmentBytes(fromBase64(statement))
-  if (says === undefined) throw invalid('bad-statement', 'The bytes are no statement of a commitment.')
+  if (says === undefined) throw invalid('bad-statement', 'The bytes are not a commitment in canonical CBOR.')
   if (says.network !== network || says.job !== job || says.miner !== accused)
-    throw invalid('other-seat', 'The statement speaks of another network, job or miner.')
+    throw invalid('other-seat', 'The signed commitment names another network, job or miner.')
   if (commitmentOf(network, job, accused, salt, root) !== says.commitment)
-    throw invalid('wrong-opening', 'The commitment does not open to this root.')
+    throw invalid('wrong-opening', 'The salt and the root do not open the commitment.')
   if (!verifyCommitment({ ...says, signature: fromBase64(signature) }))
-    throw invalid('bad-signature', 'The key has not signed the statement.')
+    throw invalid('bad-signature', 'The signature of the commitment is not valid.')
   return { root, peer: says.peer }
 }
 

@@ -117,7 +117,7 @@ function claimStory(file: ClaimProof): ClaimStory {
   const terms = termsOf(file)
   const root = resultRoot(file.network, file.job, { promptTokens: file.job.promptTokens, ...file.statement })
   if (root !== file.resultRoot)
-    throw invalid('wrong-result-root', 'The statement is not what the accused had committed to.')
+    throw invalid('wrong-result-root', 'The revealed result is not the one that the accused committed to.')
   const tokens = decodeTokens(fromBase64(file.tokens))
   if (tokenDigest(tokens) !== file.statement.tokenDigest || tokens.length !== file.statement.count)
     throw invalid('wrong-tokens', 'The tokens are not those that were revealed.')
@@ -143,7 +143,7 @@ async function checkWallet(file: ClaimProof, signed: NonNullable<ClaimProof['sig
     ...place,
   })
   if ((file.operations === undefined) !== (file.signed.operations === undefined))
-    throw invalid('bad-data', 'The operations go with their signature.')
+    throw invalid('bad-data', 'The operations and their signature must be given together.')
   if (file.operations !== undefined && file.signed.operations !== undefined)
     await checkSigned({ ...file.signed.operations, data: file.operations }, speaker, {
       Action: 'Answer-Operations',
@@ -281,7 +281,10 @@ function operationsOf(file: StepProof, terms: RunTerms, stages: AnsweredStages):
   const shown = showsOperations(terms, position) && shownOperations(terms, position, stages)?.[stage]
   if (shown && text === undefined) return shown
   if (shown || text === undefined)
-    throw invalid('wrong-operations', 'The operations are not where they belong.')
+    throw invalid(
+      'wrong-operations',
+      'The operations must be in the file exactly where the stages lack them.',
+    )
   const operations = answerIn('Answer-Operations', text, readAnswer.operations)
   checkOperations(terms, position, stage, operations, stages.digests[stage])
   return operations
@@ -291,7 +294,7 @@ function answerIn<T>(action: string, text: string, read: (data: unknown) => T): 
   try {
     return read(JSON.parse(text))
   } catch {
-    throw invalid('bad-data', `The Data of ${action} is not as it must be.`)
+    throw invalid('bad-data', `The Data of ${action} does not have the fields of this action.`)
   }
 }
 
@@ -302,7 +305,7 @@ function termsOf({ job, manifest: shown }: ClaimProof): RunTerms {
   const hash = bundleLeaf(leaf)
   const root = rootOfRange(layout.leafCount, 0, [hash], fromHashes(shown.path))
   if (!root || toBase64Url(root) !== job.model)
-    throw invalid('wrong-manifest', 'The manifest is not that of the model.')
+    throw invalid('wrong-manifest', 'The manifest does not belong to the model.')
   return {
     manifest,
     layout,

@@ -43,17 +43,21 @@ export async function checkSigned(
 ): Promise<ReadonlyMap<string, string>> {
   const { tags, anchor, data, signature } = said
   const key = Buffer.from(wallet, 'base64url')
-  if (addressOf(key) !== accused) throw invalid('wrong-wallet', 'The public key is not that of the accused.')
+  if (addressOf(key) !== accused)
+    throw invalid('wrong-wallet', 'The public key does not belong to the address of the accused.')
   const fields = { target: network, anchor, tags, data }
   if (!(await verifyItemFields(fields, key, Buffer.from(signature, 'base64url'))))
     throw invalid(
       'bad-signature',
-      `The message ${wanted.Action} is not as the accused's wallet has signed it.`,
+      `The signature of the message ${wanted.Action} is not valid for the accused's wallet.`,
     )
   const values = new Map(tags.map(({ name, value }) => [name, value]))
   const says = Object.entries(wanted).every(([name, value]) => values.get(name) === value)
   if (!says || values.size !== tags.length)
-    throw invalid('wrong-message', `The message ${wanted.Action} of the accused says something else.`)
+    throw invalid(
+      'wrong-message',
+      `The tags of the accused's message ${wanted.Action} do not match the file.`,
+    )
   return values
 }
 

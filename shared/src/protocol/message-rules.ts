@@ -183,7 +183,7 @@ const statements = z.object({
 function proveEquivocation(message: OutgoingMessage): void {
   disputeData(message)
   const read = statements.safeParse(parsed(message.data ?? ''))
-  if (!read.success) refuse('bad-data', 'The field said must list one or two statements.')
+  if (!read.success) refuse('bad-data', 'The field said must list one or two signed commitments.')
   if (read.data.said.some(one => Buffer.byteLength(one.statement, 'base64') > MAX_COMMITMENT_BYTES))
     refuse('bad-statement', `A statement has at most ${MAX_COMMITMENT_BYTES} bytes.`)
 }

@@ -106,7 +106,7 @@ export function decodeCommitment(bytes: Uint8Array): SignedCommitment {
     throw new ApusError('too-large', 'The commitment is larger than one can be.', { blame: 'peer' })
   const read = wireForm.safeParse(decodeCanonical(bytes))
   if (!read.success)
-    throw new ApusError('statement-invalid', 'The bytes are not a commitment statement.', {
+    throw new ApusError('statement-invalid', 'The bytes are not a signed commitment.', {
       blame: 'peer',
       cause: read.error,
     })

@@ -49,7 +49,7 @@ export class RoundKeeper {
     this.#loop = new Loop(
       {
         intervalMs: LOOK_INTERVAL_MS,
-        onError: err => parts.log.error({ err }, 'The rounds could not be looked at.'),
+        onError: err => parts.log.error({ err }, 'The rounds of the jobs could not be checked.'),
       },
       async () => this.#look(),
     )

@@ -58,7 +58,10 @@ export function createTokenizer(v: Vocabulary): Tokenizer {
     piece(id) {
       const piece = pieces[id]
       if (piece === undefined)
-        throw new ApusError('token-unknown', `The token ${id} is not one of the model's ${pieces.length}.`)
+        throw new ApusError(
+          'token-unknown',
+          `The token ${id} is not one of the ${pieces.length} tokens of the model.`,
+        )
       return piece
     },
   }

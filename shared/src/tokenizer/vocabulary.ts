@@ -115,9 +115,9 @@ export function checkVocabulary(value: unknown): Vocabulary {
   if (!parsed.success) throw invalid(`The vocabulary is malformed: ${z.prettifyError(parsed.error)}`)
   const v = parsed.data
   const count = v.tokens.length
-  if (v.types.length !== count) throw invalid('The vocabulary has not one type for each token.')
+  if (v.types.length !== count) throw invalid('The vocabulary does not have one type for each token.')
   if (v.ranks.length !== (v.model === 'llama' ? count : 0))
-    throw invalid('The vocabulary has not one rank for each token.')
+    throw invalid('The vocabulary does not have one rank for each token.')
   for (const id of [v.bos, v.eos, v.unknown, ...v.ends])
     if (id !== null && id >= count)
       throw invalid(`The special token ${id} is not one of the ${count} tokens.`)

@@ -71,7 +71,7 @@ function checkPrompt(on: PinnedSequence, prompt: readonly number[]): void {
   if (prompt.length === 0) throw invalid('prompt-invalid', 'The prompt has no tokens.')
   const unknown = prompt.find(token => !Number.isInteger(token) || token < 0 || token >= on.vocabulary)
   if (unknown !== undefined)
-    throw invalid('token-unknown', `The prompt's token ${unknown} is not one of the model's.`)
+    throw invalid('token-unknown', `The model has no token ${unknown}, which the prompt holds.`)
   if (prompt.length > on.positions)
     throw invalid(
       'prompt-too-long',

@@ -76,7 +76,10 @@ class TextSections {
     while (!((await this.#next?.())?.done ?? true));
     const tokenizer = decodeTokenizerSection(new Uint8Array(Buffer.concat(this.#tokenizer)))
     if (tokenizer.size !== this.#pieces.length) {
-      throw new ApusError('bundle-invalid', 'The tokenizer of the bundle has another number of tokens.')
+      throw new ApusError(
+        'bundle-invalid',
+        'The tokenizer of the bundle does not have as many tokens as the bundle has pieces.',
+      )
     }
     return { pieces: this.#pieces, tokenizer }
   }

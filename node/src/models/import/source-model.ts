@@ -49,7 +49,7 @@ export function sourceModel(gguf: Gguf): SourceModel {
   const read = <T>(key: string, schema: z.ZodType<T>): T => {
     const parsed = schema.safeParse(gguf.metadata.get(`${architecture}.${key}`))
     if (parsed.success) return parsed.data
-    throw corrupt(`The entry ${architecture}.${key} of the model file is missing or absurd.`)
+    throw corrupt(`The entry ${architecture}.${key} of the model file is missing or out of range.`)
   }
 
   const width = read('embedding_length', count)

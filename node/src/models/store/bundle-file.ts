@@ -51,10 +51,10 @@ export class BundleFile implements ProvingBundle {
       if (index.length % INDEX_ENTRY !== 0) throw corrupt('The list of leaves is cut off.')
       const bundle = new BundleFile(file, index)
       if ((await file.stat()).size !== bundle.bytes)
-        throw corrupt('The bundle has not the length of its leaves.')
+        throw corrupt('The length of the bundle is not the sum of its leaves.')
       const name = basename(folder)
       if (ROOT_NAME.test(name) && name !== bundle.root)
-        throw corrupt('The list of leaves does not belong to the bundle whose name it bears.')
+        throw corrupt('The list of leaves does not belong to the bundle that the folder is named after.')
       return bundle
     } catch (cause) {
       await file?.close()

@@ -24,7 +24,7 @@ export class ModelStore {
     if (!ROOT_NAME.test(root))
       throw new ApusError(
         'model-unknown',
-        `"${root}" is no file and not the root of a bundle; "apus-node models list" shows the roots.`,
+        `"${root}" is neither a file nor the root of a bundle; "apus-node models list" shows the roots.`,
       )
     return join(this.folder, root)
   }

@@ -33,7 +33,7 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-test('hands out no more at a time than its miners can be asked, and all in the end', async () => {
+test('hands out only as many tasks at a time as miners can be asked, and all tasks in the end', async () => {
   const board = createMemoryBoard(log, store)
   await board.open(handOut)
   await board.post(tasks(150))
@@ -60,7 +60,7 @@ test.each<HandedOut>([{ kind: 'done' }, { kind: 'later', afterMs: 10 }])(
   },
 )
 
-test('keeps a task that is wanted again while it is still in the hand it was dropped in', async () => {
+test('keeps a task that is posted again while its dropped hand-out still runs', async () => {
   const board = createMemoryBoard(log, store)
   await board.open(handOut)
   await board.post([task(1)])
@@ -70,7 +70,7 @@ test('keeps a task that is wanted again while it is still in the hand it was dro
   expect(await board.counts()).toEqual({ waiting: 0, handing: 0, leased: 1 })
 })
 
-test('remembers what is done until it is dropped, and then nothing at all', async () => {
+test('remembers a finished task until the task is dropped, and then nothing of it', async () => {
   const board = createMemoryBoard(log, store)
   await board.open(handOut)
   await board.post(tasks(3))

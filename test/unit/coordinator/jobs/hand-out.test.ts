@@ -52,7 +52,7 @@ describe('handing out a task', () => {
     ['the seat was missed', { job: { ...job, seats: [{ ...seat, state: 'missed' as const }] } }],
     ['the seat is of another draw', { job: { ...job, seats: [{ ...seat, draw: 1 }] } }],
     ['the commitment was gossiped', { seen: [seat.miner] }],
-  ])('nobody is bothered when %s', async (_, options) => {
+  ])('no miner is asked when %s', async (_, options) => {
     expect(await handOut(options)).toEqual({ outcome: { kind: 'done' }, sent: [] })
   })
 

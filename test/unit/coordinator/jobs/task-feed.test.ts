@@ -75,7 +75,7 @@ describe('the feed of the board', () => {
   })
   const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
 
-  test('posts what is wanted once and takes down what no longer is', async () => {
+  test('posts each wanted task once and drops tasks that are no longer wanted', async () => {
     feed.start()
     feed.want([task(1), task(2)])
     await pass(10)

@@ -32,7 +32,7 @@ test('each phase is measured when it is left', () => {
   ])
 })
 
-test('a job that is first seen late or ended gives no figure for what was not seen', () => {
+test('a job that is first seen late or after its end gives no duration of a phase that was not seen', () => {
   expect(walk(['settled', 10])).toEqual([])
   expect(walk(['revealing', 10], ['held', 15], ['refunded', 25])).toEqual([
     ['reveals', 5],

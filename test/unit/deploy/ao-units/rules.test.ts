@@ -52,7 +52,7 @@ describe('published state', () => {
 })
 
 describe('data items', () => {
-  test('are what arbundles takes them for, whoever signs', async () => {
+  test('are read as arbundles reads them, whoever signs', async () => {
     const wallet = await testWallet()
     const dir = await mkdtemp(join(tmpdir(), 'apus-key-'))
     const unit = openUnitKey(join(dir, 'key.json'))
@@ -97,7 +97,7 @@ describe('data items', () => {
     await rm(dir, { recursive: true })
   })
 
-  test('anything else is refused by a code, never by a crash', () => {
+  test('anything else is refused by a code and never crashes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 1_200 }), bytes => {
         try {

@@ -35,7 +35,7 @@ test('measures a bundle of the store', async () => {
   expect(rest).toMatchObject({ model: root, name: 'Apus Dictionary 2.8M', class: 'apus-machine-1' })
 })
 
-test('refuses what is no bundle and no duration', async () => {
+test('refuses a path that is no bundle and a text that is no duration', async () => {
   await expect(bench('A'.repeat(43))).rejects.toMatchObject({ code: 'bundle-missing' })
   await expect(bench('no-root')).rejects.toMatchObject({ code: 'model-unknown' })
   await expect(bench(EMBEDDED_Q8, '--engine', 'cpu')).rejects.toMatchObject({ code: 'model-not-imported' })

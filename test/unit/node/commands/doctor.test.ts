@@ -97,7 +97,7 @@ test('a home with everything wrong: one finding each, with the fix', async () =>
   }
 })
 
-test('an AO that tells its time', async () => {
+test('the clock is compared with the time that AO gives', async () => {
   const ao = createServer((_, response) => response.end()).listen(0, '127.0.0.1')
   await once(ao, 'listening')
   const url = `http://127.0.0.1:${(ao.address() as AddressInfo).port}`

@@ -59,7 +59,7 @@ it('runs the jobs of others again when it watches, each seat once', () => {
   expect(dutiesOf([job([seat(me, 'a'), seat(them, 'a')])], [], true, [], true)).toEqual([])
 })
 
-it('leaves disputes alone in which others must move', () => {
+it('makes no move in disputes in which others must move', () => {
   const open = job([seat(me, 'a'), seat(them, 'b')])
   expect(dutiesOf([open], [dispute({ turn: 'accused' })])).toEqual([])
   expect(dutiesOf([open], [dispute({ state: 'waiting' })])).toEqual([])

@@ -85,7 +85,7 @@ describe('a home', () => {
     await expect(readNodeKey(home)).rejects.toMatchObject({ code: 'key-invalid' })
   })
 
-  it('is held by one process at a time, and by no dead one', async () => {
+  it('is held by one process at a time, and never by a dead process', async () => {
     const release = await lockHome(home)
     await expect(lockHome(home)).rejects.toMatchObject({ code: 'already-running' })
     await release()

@@ -273,7 +273,7 @@ describe('importing a model', () => {
     )
   })
 
-  it('lets one of two imports of the same model through, and waits for no dead one', async () => {
+  it('lets one of two imports of the same model through, and does not wait for an import that died', async () => {
     const gguf = await write('twice.gguf', random({ seed: 12 }))
     const where = join(folder, 'twice')
     const results = await Promise.allSettled([

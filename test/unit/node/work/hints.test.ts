@@ -27,7 +27,7 @@ function setup(waiting = 0) {
   return { hints: new Hints(work, me, models), job, read, prompts, known, release: gate.resolve }
 }
 
-it('takes a hint once and believes only what AO says of the job', async () => {
+it('accepts a hint once and believes only what AO says of the job', async () => {
   const { hints, job, read, prompts, release } = setup()
   expect(hints.take(job, 'prompt')).toEqual({ status: 'accepted' })
   expect(hints.take(job, 'prompt')).toEqual({ status: 'known' })

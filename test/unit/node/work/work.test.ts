@@ -189,7 +189,7 @@ describe('work', () => {
     )
   })
 
-  it('a lost journal gives the same commitment again, and it is opened', async () => {
+  it('after the loss of the journal the miner makes and opens the same commitment again', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(event, { maxLength: 30 }), async events => {
         const life = new Life(steadyPiece)
@@ -218,7 +218,7 @@ describe('work', () => {
     await life.work.stop(0)
   })
 
-  it('gives up a job whose prompt is not what it says, and one whose tokens are not its prompt’s', async () => {
+  it('gives up a job whose prompt does not match its hash, and one whose prompt tokens do not match its prompt', async () => {
     const wrong: Partial<JobView>[] = [{ promptHash: idOf<Digest>() }, { promptTokens: idOf<Digest>() }]
     for (const parts of wrong) {
       const life = new Life(steadyPiece, parts)

@@ -56,7 +56,7 @@ function requestOf(vocab: number, seed: number): RunRequest {
 }
 
 for (const shape of AWKWARD_SHAPES.filter(s => ['tiny', 'grouped', 'many heads'].includes(s.name))) {
-  it(`slashes whoever turns one bit of ${shape.name}, and never the honest`, async () => {
+  it(`convicts a seat that changes one bit of ${shape.name}, and never an honest seat`, async () => {
     for (let seed = 0; seed < 8; seed++) {
       const bundle = randomBundle(shape, seed)
       const request = requestOf(decodeManifest(bundle.leaf(0)).vocab, seed)

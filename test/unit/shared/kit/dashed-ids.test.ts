@@ -19,13 +19,13 @@ async function given(...args: string[]): Promise<unknown[]> {
   return taken
 }
 
-it('takes an id that begins with a dash as an argument, options before and behind it', async () => {
+it('accepts an id that begins with a dash as an argument, with options before and after it', async () => {
   expect(await given('send', ID, '12')).toEqual([ID, '12', undefined])
   expect(await given('--json', 'send', ID, '12', '--out', 'f')).toEqual([ID, '12', 'f'])
   expect(await given('send', '--out', ID, 'x', '12')).toEqual(['x', '12', ID])
 })
 
-it('still refuses options that there are not', async () => {
+it('still refuses options that do not exist', async () => {
   await expect(given('send', 'x', '12', '--ot', 'f')).rejects.toMatchObject({
     code: 'commander.unknownOption',
   })

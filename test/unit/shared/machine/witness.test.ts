@@ -136,7 +136,7 @@ function inputBytes(input: Input, terms: RunTerms, operations: ReadonlyMap<strin
   }
 }
 
-describe('the witness of a chunk', () => {
+describe('the inputs of a chunk', () => {
   for (const shape of SHAPES) {
     it(`of the ${shape.name} shape is at most 48 KB at the end of the context`, () => {
       const manifest = manifestOf(shape)

@@ -124,7 +124,7 @@ it.each([
   ['one statement against the reveal', againstReveal, 'the miner said'],
   ['two statements', ofTwoKeys, 'the node signed'],
 ] as const)(
-  '%s: a file that anyone can check, and that is refused when a letter of it is another',
+  '%s: a file that anyone can check, and that is refused when one letter is changed',
   async (_, make, words) => {
     const whole = await make()
     const story = await checkProof(whole)

@@ -52,7 +52,7 @@ it('travels as one canonical encoding below the size limit and verifies on the o
   expect(verifyCommitment(decodeCommitment(bytes))).toBe(true)
 })
 
-it('no changed byte of a statement passes for it', () => {
+it('a signed commitment with one changed byte is refused', () => {
   const s = statement()
   const bytes = encodeCommitment(s)
   fc.assert(
@@ -69,7 +69,7 @@ it('no changed byte of a statement passes for it', () => {
   )
 })
 
-it('a statement cannot be passed off as another key’s, nor a commitment as a binding', () => {
+it('a signed commitment cannot be passed off as another key’s, nor as a binding', () => {
   const s = statement()
   expect(verifyCommitment({ ...s, peer: nodeKey(randomBytes(32)).peer })).toBe(false)
   expect(verifyCommitment({ ...s, peer: 'QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N' })).toBe(false)
@@ -80,7 +80,7 @@ it('a statement cannot be passed off as another key’s, nor a commitment as a b
   expect(verifyBinding(binding, Buffer.from(s.signature).toString('base64url'))).toBe(false)
 })
 
-it('a key by which anybody could sign is none', () => {
+it('a key with which anybody could sign is refused', () => {
   expect(verifyPeerSignature(key.peer, Buffer.from('a'), key.sign(Buffer.from('a')))).toBe(true)
   const neutral = Buffer.from(`01${'00'.repeat(31)}`, 'hex')
   const signature = Buffer.concat([neutral, Buffer.alloc(32)])

@@ -46,20 +46,23 @@ it.each([
   ['grouped', 62],
   ['many heads', 130],
   ['segments', 65],
-])('a replay of "%s" with the pages of an engine says what the oracle says', async (shape, promptLength) => {
-  const { proving, request, result, pages, oracle } = await ranTwice(shape, promptLength)
-  const replay = OracleReplay.of(proving, request, result, pages)
-  expect(replay.pageLeaves).toEqual(oracle.pageLeaves)
-  const last = promptLength + result.tokens.length - 2
-  const positions = [last, promptLength - 1, 64, 63, 1, 0]
-  // Late ones first of the one, early ones first of the other, which computes all that lie before.
-  const said = positions.map(position => operationsAt(replay, position))
-  const right = positions.toReversed().map(position => operationsAt(oracle, position))
-  expect(said).toEqual(right.toReversed())
-  expect(pagesOf(replay)).toEqual(pagesOf(oracle))
-})
+])(
+  'a replay of "%s" with the pages of an engine gives the values of the oracle',
+  async (shape, promptLength) => {
+    const { proving, request, result, pages, oracle } = await ranTwice(shape, promptLength)
+    const replay = OracleReplay.of(proving, request, result, pages)
+    expect(replay.pageLeaves).toEqual(oracle.pageLeaves)
+    const last = promptLength + result.tokens.length - 2
+    const positions = [last, promptLength - 1, 64, 63, 1, 0]
+    // Late ones first of the one, early ones first of the other, which computes all that lie before.
+    const said = positions.map(position => operationsAt(replay, position))
+    const right = positions.toReversed().map(position => operationsAt(oracle, position))
+    expect(said).toEqual(right.toReversed())
+    expect(pagesOf(replay)).toEqual(pagesOf(oracle))
+  },
+)
 
-it('a replay takes pages from the engine that are under its leaves, and computes no others', async () => {
+it('a replay takes from the engine the pages that match its leaves, and computes only the other positions', async () => {
   const { proving, request, result, pages, oracle } = await ranTwice('many heads', 64)
   const right = [operationsAt(oracle, 65), pagesOf(oracle)]
   const wrong = pages.map((page, i) => (i === 1 ? new Uint8Array(page.length) : page))
@@ -74,7 +77,7 @@ it('a replay takes pages from the engine that are under its leaves, and computes
   expect(operationsAt(misled, 65)).not.toEqual(right[0])
 })
 
-it('a replay that reads other tokens says what a run does to which they are the prompt', async () => {
+it('a replay that reads given tokens gives the values of a run that has them as its prompt', async () => {
   const { proving, request, pages, oracle } = await ranTwice('grouped', 40)
   const tokens = oracle.tokens.map((token, i) => (i === 1 ? token + 1 : token))
   const other = await OracleReplay.run(

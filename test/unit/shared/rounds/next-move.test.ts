@@ -83,7 +83,7 @@ describe('network time as wall time', () => {
     expect(wallTimeOf(clock.network + 3_600_000, clock)).toBe(clock.seenAt + 120_000)
   })
 
-  test('a scheduler that is behind is not asked too early', () => {
+  test('a scheduler whose clock is late is not asked too early', () => {
     const behind = { ...clock, timestamp: clock.timestamp - 60_000 }
     expect(wallTimeOf(behind.network + 60_000, { ...behind, seenAt: behind.timestamp + 4_000 })).toBe(
       behind.timestamp + 64_000,

@@ -26,7 +26,7 @@ const deadline = (n: number, at: number, watched: Partial<Watched> = {}): Wish =
 })
 
 describe('the one next tick', () => {
-  test('is not needed when nobody waits', () => {
+  test('is not needed when no job waits', () => {
     expect(planTick([], 0)).toBeUndefined()
   })
 

@@ -37,7 +37,7 @@ describe('the golden tokens of llama.cpp', () => {
   ) as { texts: string[]; tokens: Record<string, number[][]> }
 
   for (const [name, expected] of Object.entries(vectors.tokens))
-    it(`are ours for ${name}`, async () => {
+    it(`are the tokens of our tokenizer for ${name}`, async () => {
       const v = name === 'apus-dictionary' ? await embedded() : fromEntries(bpeVocabulary(name))
       const tokenizer = createTokenizer(v)
       expect(vectors.texts.map(text => tokenizer.encode(text, true))).toEqual(expected)
@@ -121,7 +121,7 @@ describe('tokenizers', () => {
     expect(preTokenize('gpt2', "I'VE  x")).toEqual(['I', "'", 'VE', ' ', ' x'])
   })
 
-  it('refuses what it cannot do with a code', () => {
+  it('refuses with a code what it cannot do', () => {
     const bpe = bpeVocabulary('qwen2')
     const tokenizer = createTokenizer(fromEntries(bpe))
     expect(codeOf(() => tokenizer.encode('\ud800', false))).toBe('prompt-invalid')

@@ -17,7 +17,7 @@ const changed = (change: (result: RunResult) => RunResult) =>
 const flip = (bytes: Uint8Array | undefined): Uint8Array =>
   Uint8Array.from(bytes ?? [], (b, i) => (i === 9 ? b ^ 1 : b))
 
-test('known answers: right ones pass, one changed token, checkpoint or page does not', async () => {
+test('right known answers pass; an answer with one changed token, checkpoint or page does not', async () => {
   expect(await changed(result => result)).toBe(true)
   expect(await changed(r => ({ ...r, tokens: r.tokens.map((t, i) => (i === 3 ? t ^ 1 : t)) }))).toBe(false)
   expect(await changed(r => ({ ...r, checkpoints: r.checkpoints.map(flip) }))).toBe(false)
