@@ -169,3 +169,17 @@ describe('a message that the scheduler assigns again after its marks are gone (H
     expect(text).toBe('duplicate duplicate duplicate')
   })
 })
+
+it('a scheduler whose clock steps back makes no time count twice (L1)', async () => {
+  const { world } = await setUp({ miners: 0 })
+  const networkTime = () => JSON.parse(String(world.published.network.clock)).network as number
+  const tickAt = (timestamp: number) =>
+    world.raw({ from: addressOf('anyone'), process: world.network, tags: { Action: 'Tick' }, timestamp })
+  await tickAt(world.now)
+  const [before, now] = [networkTime(), world.now]
+  for (let i = 0; i < 5; i++) {
+    await tickAt(now - 60_000)
+    await tickAt(now)
+  }
+  expect(networkTime()).toBe(before)
+})
