@@ -158,13 +158,18 @@ describe('many disputes of one accused', () => {
     const real = await trial.accuse(honest.miner.address, liar, honest.run, liar.run)
     expect(real.code).toBeUndefined()
     expect(world.dispute(real.id)).toMatchObject({ state: 'waiting', bond: String(DISPUTE_BOND) })
-    // The accomplice stalls in all four until its time is over; a seat with another root goes before the other two.
+    // One answer serves all four that ask the same question, and no second one is taken.
     const first = world.dispute(ids[0]!)
     expect((await trial.send(liar.miner.address, accusedAnswer(first, liar.run))).code).toBeUndefined()
-    for (const id of ids.slice(1, 4)) {
-      const sent = await trial.send(liar.miner.address, accusedAnswer(world.dispute(id), liar.run))
-      expect(sent.code).toBeUndefined()
+    for (const id of ids.slice(0, 4)) {
+      expect(world.dispute(id).turn).toBe('challenger')
+      const again = {
+        ...accusedAnswer(first, liar.run),
+        tags: { Dispute: id, Job: trial.job, Position: '3' },
+      }
+      expect((await trial.send(liar.miner.address, again)).code).toBe('not-your-move')
     }
+    // The accomplice stalls in all four until its time is over; a seat with another root goes before the other two.
     await world.pass(11 * 60_000)
     expect(ids.slice(0, 4).map(id => world.dispute(id).state)).toEqual(Array(4).fill('abandoned'))
     expect(world.dispute(real.id).state).toBe('running')

@@ -3,7 +3,7 @@ local publish = {}
 
 --- The order of keys in a patch; prompts go before the jobs that end them.
 local KEYS = { 'clock', 'parameters', 'totals', 'token-info', 'balances', 'miners', 'models', 'accounts', 'prompts',
-  'answers', 'tokens', 'jobs', 'evidence', 'disputes' }
+  'answers', 'tokens', 'jobs', 'evidence', 'disputes', 'set-aside' }
 
 local values, entries, views = {}, {}, {}
 

@@ -55,7 +55,7 @@ end
 local function queueOf(accused)
   local queue = state.disputeQueues[accused]
   if not queue then
-    queue = { running = 0, waiting = 0, first = { from = 1, to = 0 }, later = { from = 1, to = 0 } }
+    queue = { running = {}, waiting = 0, first = { from = 1, to = 0 }, later = { from = 1, to = 0 } }
     state.disputeQueues[accused] = queue
   end
   return queue
@@ -113,28 +113,48 @@ end
 --- Starts waiting disputes while the accused has fewer running than it must answer at a time.
 local function startNext(accused)
   local queue = queueOf(accused)
-  while queue.running < MAX_RUNNING do
+  while #queue.running < MAX_RUNNING do
     local id = pop(queue)
     if not id then break end
     local d = state.disputes[id]
     if d and d.state == 'waiting' and not isMoot(d) then
-      queue.waiting, queue.running = queue.waiting - 1, queue.running + 1
+      queue.waiting = queue.waiting - 1
+      queue.running[#queue.running + 1] = id
       d.state = 'running'
       asksFirst(d)
     end
   end
-  if queue.running == 0 and queue.waiting == 0 then state.disputeQueues[accused] = nil end
+  if #queue.running == 0 and queue.waiting == 0 then state.disputeQueues[accused] = nil end
+end
+
+--- The other running disputes about the same seat that ask what this one asks.
+--- @return table[]
+function dispute.asking(d)
+  local found = {}
+  for _, id in ipairs(queueOf(d.accused).running) do
+    local other = state.disputes[id]
+    if other ~= d and other.job == d.job and other.turn == 'accused' and other.asked == d.asked then
+      found[#found + 1] = other
+    end
+  end
+  return found
 end
 
 -- Ends.
 
 local END_NOTICE = 'Dispute-Ended'
 
+local function leave(queue, id)
+  for i, running in ipairs(queue.running) do
+    if running == id then return table.remove(queue.running, i) end
+  end
+end
+
 local function close(d, last)
   local job, queue = state.jobs[d.job], queueOf(d.accused)
   local bond = d.bond
   if d.state == 'running' then
-    queue.running = queue.running - 1
+    leave(queue, d.id)
   else
     queue.waiting = queue.waiting - 1
   end
@@ -307,6 +327,7 @@ end
 --- @param opening table { id, job, accused, challenger, position or pages or tree }
 --- @param promptLength integer of the job, proven
 function dispute.open(opening, job, seat, promptLength)
+  if state.disputes[opening.id] then refusal.raise('duplicate', 'A dispute has this id.') end
   local d, queue = opening, queueOf(opening.accused)
   local own = dispute.seat(job, d.challenger)
   local rival = bonds.rival(seat, own)

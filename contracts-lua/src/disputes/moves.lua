@@ -24,6 +24,7 @@ end
 -- Questions: each asks the accused, or the challenger when the accused has answered it before.
 
 local function question(d, key, answer, picks)
+  d.asked = key
   if answers.found(d, key) then return dispute.turn(d, 'challenger', picks(d)) end
   dispute.turn(d, 'accused', { answer })
 end
@@ -145,8 +146,13 @@ local function answer(move, about, keyOf, read, picks)
     mustName(about, input.tags, d)
     local record = read(d, job, seat, payload.fields(input.data))
     seatAnswers.keep(job, seat, keyOf(d), record, input.data, input.id)
-    dispute.moved(d)
-    dispute.turn(d, 'challenger', picks(d))
+    -- One question, one answer: whoever else asks it has been answered too.
+    local others = dispute.asking(d)
+    others[#others + 1] = d
+    for _, answered in ipairs(others) do
+      dispute.moved(answered)
+      dispute.turn(answered, 'challenger', picks(answered))
+    end
   end
 end
 

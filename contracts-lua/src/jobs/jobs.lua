@@ -113,6 +113,7 @@ end
 --- @param paidBy 'token' | 'account' where refunds go
 --- @param fund fun(escrow: table) moves the money into the place of the escrow
 function jobs.open(job, id, requester, paidBy, fund)
+  if state.jobs[id] or state.archive[id] then refusal.raise('duplicate', 'A job has this id.') end
   local key = job.reference and referenceKey(requester, job.reference)
   if key and state.references[key] then
     refusal.raise('duplicate-reference', 'The reference was used for the job ' .. state.references[key] .. '.')
@@ -246,6 +247,7 @@ function jobs.finish(job, last, code)
   assert(job.escrow == amount.ZERO, 'an ended job holds escrow')
   for _, seat in ipairs(job.seats) do
     if seat.state ~= 'late' then jobs.release(job, seat) end
+    miners.rise(seat.miner)
   end
   if job.prompt then publish.entry('prompts', job.id, '') end
   job.roster, job.prompt, job.answers, job.awaiting = nil, nil, nil, nil

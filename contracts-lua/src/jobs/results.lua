@@ -73,7 +73,13 @@ end
 --- when they are kept already.
 --- @return string | nil
 function results.tokens(job, result, data)
-  if job.tokens[result.tokenDigest] then return nil end
+  local kept = job.tokens[result.tokenDigest]
+  if kept then
+    if #kept ~= result.count * TOKEN_BYTES then
+      refusal.raise('token-mismatch', 'The tokens with this Token-Digest are not as many as the Count.')
+    end
+    return nil
+  end
   local text = fieldsOf(data).tokens
   local tokens = type(text) == 'string' and encoding.fromBase64(text) or badData()
   if #tokens ~= result.count * TOKEN_BYTES or digest.of('apus/tokens', tokens) ~= result.tokenDigest then

@@ -1,6 +1,7 @@
 --- The rounds of a job: seats are drawn, commit, perhaps an audit seat follows, all reveal, and equal roots are paid.
 local agreement = require('apus.jobs.agreement')
 local amount = require('apus.codec.amount')
+local attempt = require('apus.state.attempt')
 local audit = require('apus.jobs.audit')
 local clock = require('apus.state.clock')
 local deadlines = require('apus.state.deadlines')
@@ -58,6 +59,7 @@ local function addSeats(job, drawn, draw, isAudit)
       job.duties = job.duties + 1
     end
     job.seats[#job.seats + 1] = seat
+    miners.sit(miner)
   end
 end
 
@@ -162,7 +164,7 @@ function rounds.draw(hashChain)
     if job and job.awaiting then
       local draw = DRAWS[job.awaiting]
       job.awaiting = nil
-      draw(job, hashChain)
+      attempt('draw', id, function() draw(job, hashChain) end)
       jobs.changed(job)
     end
   end
@@ -176,9 +178,11 @@ local OVERDUE = {
   end,
   seated = function(job)
     if job.awaiting then job.awaiting, job.redraws = nil, MAX_REDRAWS + 1 end
+    -- A job that nobody could do says nothing about those who did not do it.
+    local isFeasible = #seatsIn(job, 'committed') > 0
     for _, seat in ipairs(seatsIn(job, 'drawn')) do
       seat.state = 'missed'
-      miners.missed(seat.miner)
+      if isFeasible then miners.missed(seat.miner) end
       jobs.release(job, seat)
     end
     afterCommit(job)

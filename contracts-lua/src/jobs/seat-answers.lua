@@ -27,6 +27,7 @@ end
 --- @param message string | nil id of the message that brought it; nil for what follows from earlier ones
 function seatAnswers.keep(job, seat, what, record, text, message)
   local key = keyOf(job, seat, what)
+  assert(not state.seatAnswers[key], 'a question has two answers')
   state.seatAnswers[key] = record
   seat.answers = seat.answers or {}
   seat.answers[#seat.answers + 1] = key

@@ -14,7 +14,7 @@ local miners = {}
 
 --- Weight 1 stands for one APUS of stake.
 local WEIGHT_UNIT = amount.parse('1000000000000')
---- Missed leases beyond this do not lower the weight further.
+--- Missed leases that count: further ones neither lower the weight nor lengthen the way back.
 local MAX_MISSED = 16
 --- Peers that one miner leaves behind while its stake is locked.
 local MAX_FORMER = 16
@@ -64,7 +64,7 @@ local function weightOf(miner)
     local stake = miner.stake - miner.unstaking
     local enough = stake >= parameters.minStake
     local units = enough and amount.quotient(stake, WEIGHT_UNIT) or 0
-    miner.weight = enough and math.max(1, units // (1 + math.min(miner.missed, MAX_MISSED))) or 0
+    miner.weight = enough and math.max(1, units // (1 + miner.missed)) or 0
   end
   return miner.weight
 end
@@ -103,7 +103,7 @@ end
 
 --- Drops a miner that has nothing left here.
 local function drop(miner)
-  if miner.peer or amount.ZERO < miner.stake or amount.ZERO < miner.locked then return end
+  if miner.peer or miner.seats > 0 or amount.ZERO < miner.stake or amount.ZERO < miner.locked then return end
   unlist(miner)
   state.miners[miner.address] = nil
   publish.changed('miners', miner.address, function() return '' end)
@@ -120,7 +120,7 @@ local function obtain(address)
   if not miner then
     miner = {
       address = address, models = {}, stake = amount.ZERO, locked = amount.ZERO, unstaking = amount.ZERO,
-      standing = 0, missed = 0,
+      standing = 0, missed = 0, seats = 0,
     }
     state.miners[address] = miner
   end
@@ -244,6 +244,7 @@ end
 
 deadlines.handle('unstake', function(entry)
   local miner = state.miners[entry.miner]
+  if not miner then return false end
   miner.unstaking = miner.unstaking - entry.quantity
   ledger.move(entry.quantity, ledger.stake(miner), ledger.account(miner.address))
   changed(miner, true)
@@ -321,9 +322,23 @@ function miners.restore(address, quantity, from, locked)
   changed(miner, true)
 end
 
+--- The miner has a seat more in a job that has not ended: it is not forgotten before.
+function miners.sit(address)
+  local miner = state.miners[address]
+  miner.seats = miner.seats + 1
+end
+
+--- A job in which the miner has a seat has ended.
+function miners.rise(address)
+  local miner = state.miners[address]
+  miner.seats = miner.seats - 1
+  drop(miner)
+end
+
 --- A lease that the miner let lapse lowers its weight.
 function miners.missed(address)
   local miner = state.miners[address]
+  if not miner or miner.missed >= MAX_MISSED then return end
   miner.missed = miner.missed + 1
   changed(miner, true)
 end
@@ -331,7 +346,7 @@ end
 --- A seat carried through to its reveal makes up for one missed lease.
 function miners.served(address)
   local miner = state.miners[address]
-  if miner.missed == 0 then return end
+  if not miner or miner.missed == 0 then return end
   miner.missed = miner.missed - 1
   changed(miner, true)
 end
@@ -339,12 +354,14 @@ end
 --- An audited job became final.
 function miners.won(address)
   local miner = state.miners[address]
+  if not miner then return end
   miner.standing = miner.standing + 1
   changed(miner)
 end
 
 function miners.convicted(address)
   local miner = state.miners[address]
+  if not miner then return end
   miner.standing = 0
   changed(miner)
 end
@@ -352,7 +369,8 @@ end
 --- @param address string
 --- @return integer
 function miners.standing(address)
-  return state.miners[address].standing
+  local miner = state.miners[address]
+  return miner and miner.standing or 0
 end
 
 --- @return string | nil JSON as published

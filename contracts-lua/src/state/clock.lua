@@ -16,7 +16,8 @@ function clock.advance(timestamp)
     return
   end
   local step = now - state.clock.timestamp
-  if step > 0 then state.clock.network = state.clock.network + math.min(step, MAX_STEP) end
+  if step <= 0 then return end
+  state.clock.network = state.clock.network + math.min(step, MAX_STEP)
   state.clock.timestamp = now
 end
 

@@ -1,5 +1,6 @@
 --- What becomes due when: a binary heap over network time. An entry that no longer applies is left in place and
---- skipped by its own handler.
+--- skipped by its own handler. A move that raises is set aside.
+local attempt = require('apus.state.attempt')
 local state = require('apus.state.state')
 
 local deadlines = {}
@@ -51,6 +52,16 @@ function deadlines.handle(kind, handler)
   handlers[kind] = handler
 end
 
+--- @return string[] all kinds, in order
+function deadlines.kinds()
+  local kinds = {}
+  for kind in pairs(handlers) do
+    kinds[#kinds + 1] = kind
+  end
+  table.sort(kinds)
+  return kinds
+end
+
 --- @param at integer network time in ms
 --- @param kind string
 --- @param entry table what the handler needs; it becomes the heap's own
@@ -71,7 +82,10 @@ function deadlines.run(now, limit)
   while moves < most and looks < MAX_LOOKS and heap[1] and heap[1].at <= now do
     local entry = pop(heap)
     looks = looks + 1
-    if handlers[entry.kind](entry) then moves = moves + 1 end
+    local moved = attempt(entry.kind, entry.job or entry.dispute or entry.miner or entry.model, function()
+      return handlers[entry.kind](entry)
+    end)
+    if moved ~= false then moves = moves + 1 end
   end
   return moves
 end

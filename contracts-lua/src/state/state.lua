@@ -18,6 +18,7 @@ local state = {
   disputeQueues = {}, -- address of an accused -> its running and waiting disputes
   seatAnswers = {}, -- job.accused.what -> what the accused answered
   deadlines = {}, -- heap
+  setAside = { count = 0 }, -- moves that raised: how many, and the last one
   deadlineOrder = 0,
   pending = {}, -- transfer number -> { quantity, recipient, owner }
   transfers = 0, -- transfers sent so far
