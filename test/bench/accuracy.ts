@@ -94,7 +94,7 @@ await withGguf(EMBEDDED_F16, async (gguf, file) => {
     await compare('default, from Q8_0', await machine(q8, q8File, DEFAULT_PLANES, formats))
   })
   for (const [name, path] of [
-    ['EMBEDDED_F16', EMBEDDED_F16],
+    ['F16', EMBEDDED_F16],
     ['Q8_0', EMBEDDED_Q8],
   ] as const) {
     const { run, dispose } = await llamaLogits(path)
