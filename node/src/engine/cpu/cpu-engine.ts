@@ -30,9 +30,20 @@ export function createCpuEngine(options: Partial<CpuOptions> = {}): Engine {
 
 /** Errors: `cpu-wrong` when one bit differs from the oracle, `cpu-unsupported`. */
 export async function checkCpu(threads: number): Promise<void> {
-  if (await givesKnownAnswers(leaves => CpuMachine.load(leaves, { threads }))) return
+  const load = (leaves: Parameters<typeof CpuMachine.load>[0]) => CpuMachine.load(leaves, { threads })
+  if (await givesKnownAnswers(load).catch(asUnsupported)) return
   throw new ApusError(
     'cpu-wrong',
     'This processor or JavaScript engine computes the known model wrongly; run a released version of Node.',
+  )
+}
+
+/** Here and not where the kernels are compiled: that file is loaded by every thread, and so stands alone. */
+function asUnsupported(cause: unknown): never {
+  if (!(cause instanceof WebAssembly.CompileError)) throw cause
+  throw new ApusError(
+    'cpu-unsupported',
+    'This processor is too old for WebAssembly with SIMD, which needs SSE4.1 at least.',
+    { cause },
   )
 }

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
-import { ApusError } from '@apus/shared/kit'
 
 // V8's baseline compiler makes a wrong dot product on processors without AVX; its optimising compiler, a right one on all.
 setFlagsFromString('--no-liftoff')
@@ -83,21 +82,8 @@ export interface Kernels {
 
 let compiled: WebAssembly.Module | undefined
 
-/** The kernels on a memory whose tables are written. Errors: `cpu-unsupported`. */
+/** The kernels on a memory whose tables are written. Errors: `WebAssembly.CompileError` on a processor that is too old. */
 export function instantiateKernels(memory: WebAssembly.Memory): Kernels {
-  compiled ??= compile()
+  compiled ??= new WebAssembly.Module(readFileSync(new URL('./kernels.wasm', import.meta.url)))
   return new WebAssembly.Instance(compiled, { env: { memory } }).exports as unknown as Kernels
-}
-
-function compile(): WebAssembly.Module {
-  const bytes = readFileSync(new URL('./kernels.wasm', import.meta.url))
-  try {
-    return new WebAssembly.Module(bytes)
-  } catch (cause) {
-    throw new ApusError(
-      'cpu-unsupported',
-      'This processor is too old for WebAssembly with SIMD, which needs SSE4.1 at least.',
-      { cause },
-    )
-  }
 }
