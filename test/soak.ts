@@ -28,6 +28,7 @@ const program = new Command('soak')
   .option('--minutes <n>', 'begin no round after this long', count, 30)
   .option('--seed <n>', 'of the first round; every further round adds one', count, 1)
   .parse()
+const parts = program.processedArgs[0] as string[]
 const { minutes, seed } = program.opts<{ minutes: number; seed: number }>()
 
 const end = Date.now() + minutes * 60_000
@@ -35,13 +36,14 @@ let round = seed
 do {
   console.log(`Round with seed ${round}`)
   const env = { ...process.env, APUS_SOAK_ROUND: String(round) }
-  const { status } = spawnSync(
-    process.execPath,
-    [VITEST, 'run', '--config', CONFIG, ...(program.processedArgs[0] as string[])],
-    { env, stdio: 'inherit' },
-  )
+  const { status } = spawnSync(process.execPath, [VITEST, 'run', '--config', CONFIG, ...parts], {
+    env,
+    stdio: 'inherit',
+  })
   if (status !== 0) {
-    console.error(`The round failed. Once more: npm run soak -- --minutes 0 --seed ${round}`)
+    console.error(
+      `The round failed. Once more: npm run soak -- --minutes 0 --seed ${round} ${parts.join(' ')}`,
+    )
     process.exit(1)
   }
   round += 1
